@@ -1,0 +1,88 @@
+//! Who is it: a network that turns an aligned face into a vector, close to those of the same person.
+
+use std::path::Path;
+
+use burn::tensor::{Device, Tensor};
+
+use super::align::Chip;
+use super::dlib::{self, DlibResNet};
+use super::iresnet::IResNet;
+use super::mobilefacenet::MobileFaceNet;
+use crate::weights::{Checkpoint, WeightsError};
+
+/// One of the networks that are known.
+#[derive(Debug)]
+pub enum Recogniser {
+    /// `InsightFace`'s, from ONNX.
+    ArcFace(Box<IResNet>),
+    /// dlib's.
+    Dlib(Box<DlibResNet>),
+    /// The small one.
+    MobileFaceNet(Box<MobileFaceNet>),
+}
+
+impl Recogniser {
+    /// Reads a file; which network it holds is seen from its extension (`.onnx`, `.dat`, `.json`) or its tensors' names
+    /// (`.safetensors`).
+    ///
+    /// # Errors
+    /// When the file cannot be read or holds no such network.
+    pub fn load(path: &Path, device: &Device) -> Result<Self, WeightsError> {
+        let extension = path.extension().unwrap_or_default().to_ascii_lowercase();
+        match extension.to_str() {
+            Some("onnx") => Ok(Self::ArcFace(Box::new(IResNet::load(path, device)?))),
+            Some("dat" | "json") => Ok(Self::Dlib(Box::new(DlibResNet::load(path, device)?))),
+            Some("safetensors") => {
+                let checkpoint = Checkpoint::open_file(path)?;
+                if checkpoint.entries().contains_key("stem.conv.weight") {
+                    Ok(Self::Dlib(Box::new(DlibResNet::load(path, device)?)))
+                } else {
+                    Ok(Self::MobileFaceNet(Box::new(MobileFaceNet::load(path, device)?)))
+                }
+            }
+            _ => Err(WeightsError::Unsupported {
+                path: path.to_owned(),
+                reason: "a recogniser is read from .onnx, .dat, .json or .safetensors".to_owned(),
+            }),
+        }
+    }
+
+    /// Short name: `arcface`, `dlib` or `mobilefacenet`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::ArcFace(_) => "arcface",
+            Self::Dlib(_) => "dlib",
+            Self::MobileFaceNet(_) => "mobilefacenet",
+        }
+    }
+
+    /// The crop it wants.
+    pub fn chip(&self) -> Chip {
+        match self {
+            Self::ArcFace(_) | Self::MobileFaceNet(_) => Chip::ArcFace,
+            Self::Dlib(_) => Chip::Dlib,
+        }
+    }
+
+    /// Numbers in an embedding.
+    pub fn embedding_size(&self) -> usize {
+        match self {
+            Self::ArcFace(net) => net.embedding_size(),
+            Self::Dlib(_) => dlib::DESCRIPTOR_SIZE,
+            Self::MobileFaceNet(net) => net.embedding_size(),
+        }
+    }
+
+    /// The embeddings as the network puts them out, not normalised. Gradients flow to the chips.
+    ///
+    /// # Shapes
+    /// - chips: `[batch, 3, size, size]` with the size of [`Self::chip`], RGB, 0 to 255
+    /// - output: `[batch, embedding_size]`
+    pub fn embed(&self, chips: Tensor<4>) -> Tensor<2> {
+        match self {
+            Self::ArcFace(net) => net.forward(chips),
+            Self::Dlib(net) => net.forward(chips),
+            Self::MobileFaceNet(net) => net.forward(chips),
+        }
+    }
+}

@@ -1,0 +1,55 @@
+use std::ops::ControlFlow;
+
+use burn::tensor::{Device, Tensor};
+use magicmirror_models::dit::{Dit, DitConfig, DitInput, Positions, Unconditioned};
+use magicmirror_models::weights::{Checkpoint, Names, Precision};
+use magicmirror_testkit::{ONE_CALL, Values, assert_close, golden};
+
+fn load(case: &str) -> (DitConfig, Dit) {
+    let folder = golden(case).join("transformer");
+    let config: DitConfig =
+        serde_json::from_str(&std::fs::read_to_string(folder.join("config.json")).unwrap()).unwrap();
+    config.validate().unwrap();
+    let checkpoint = Checkpoint::open_folder(&folder, "diffusion_pytorch_model").unwrap();
+    let (dit, _) = checkpoint
+        .load(Names::default(), Precision::Stored, &Device::flex(), |params| Dit::new(&config, params))
+        .unwrap();
+    (config, dit)
+}
+
+fn velocity(config: &DitConfig, dit: &Dit, latents: Tensor<5>, text: Tensor<3>, timestep: f64) -> Tensor<5> {
+    let [batch, frames, _, height, width] = latents.dims();
+    let positions = Positions::new(config, frames, height, width, &Device::flex()).unwrap();
+    let timesteps = vec![timestep; batch];
+    let input = DitInput { latents, text, timesteps: &timesteps, positions: &positions };
+    dit.forward(input, &Unconditioned, &mut |_| ControlFlow::Continue(())).unwrap()
+}
+
+#[test]
+fn one_call_equals_diffusers() {
+    for case in ["rope_ddim", "rope_dpm_dyn", "sincos_ddim", "v15_ddim", "image_rope", "sincos_irregular"] {
+        let (config, dit) = load(&format!("backbone/{case}"));
+        let inputs = Values::open(&format!("backbone/{case}/inputs.safetensors"));
+        let expected = Values::open(&format!("backbone/{case}/expected.safetensors"));
+        let actual = velocity(&config, &dit, inputs.tensor("latents"), expected.tensor("prompt_embeds"), 517.0);
+        assert_close(case, actual.into_data(), &expected.data("transformer_t517"), ONE_CALL);
+    }
+}
+
+#[test]
+fn one_of_a_batch_equals_a_batch_of_one() {
+    let (config, dit) = load("backbone/rope_ddim");
+    let inputs = Values::open("backbone/rope_ddim/inputs.safetensors");
+    let expected = Values::open("backbone/rope_ddim/expected.safetensors");
+    let (latents, text) = (inputs.tensor::<5>("latents"), expected.tensor::<3>("prompt_embeds"));
+    let other = text.clone() * 0.5 + 0.1;
+    let both = velocity(
+        &config,
+        &dit,
+        Tensor::cat(vec![latents.clone(), latents.clone() * -1.0], 0),
+        Tensor::cat(vec![text, other.clone()], 0),
+        300.0,
+    );
+    let single = velocity(&config, &dit, latents * -1.0, other, 300.0);
+    assert_close("second of two", both.narrow(0, 1, 1).into_data(), &single.into_data(), 1e-5);
+}
