@@ -1,0 +1,411 @@
+use std::path::{Path, PathBuf};
+use std::thread::{self, JoinHandle};
+use std::time::Instant;
+
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use magicmirror_media::{Provenance, check_video, check_writable, write_video};
+use magicmirror_models::adapter::{
+    Adapter, AdapterConfig, BackboneSizes, ExpandedPrompt, FaceFeatures, IdentityConditioner, expand_class_word,
+};
+use magicmirror_models::diffusion::Sampler;
+use magicmirror_models::dit::{Dit, LayerConditioner, Positions, Unconditioned};
+use magicmirror_models::text::{Encoding, T5Encoder};
+use magicmirror_models::vae::{Tiling, VaeDecoder, denoiser_layout_from_vae, vae_layout_from_denoiser};
+use magicmirror_models::weights::{ParamNames, save_safetensors};
+
+use super::denoise::{Denoised, Denoiser};
+use super::noise::Noise;
+use super::report::{Report, WeightHashes};
+use super::{Request, Settings, plan};
+use crate::EngineError;
+use crate::backbone::{Backbone, Part};
+use crate::event::{Control, Event, Stage};
+use crate::files::{ensure_writable, sha256, sha256_of_files};
+use crate::frames::rgb_from_frames;
+use crate::identity::{self, Encoders};
+use crate::models::shipped;
+
+/// What a run left behind.
+#[derive(Debug, Clone)]
+pub struct Generated {
+    /// The video, image or folder of images.
+    pub output: PathBuf,
+    /// The report beside it.
+    pub report: PathBuf,
+}
+
+/// Generates a video, of the person on the reference photos if there are any, and writes it with a report beside it.
+///
+/// # Errors
+/// When the request cannot be carried out; then nothing is written.
+pub fn generate(request: &Request, device: &Device, control: &mut Control<'_>) -> Result<Generated, EngineError> {
+    let start = Instant::now();
+    // Lives as long as the run: without --backbone the model is unpacked to a temporary folder.
+    let (request, _shipped) = shipped::fill_in(request, control)?;
+    let run = Run::prepare(&request, device, control)?;
+    let noise = run.prepare_latents()?;
+    let identity = run.extract_identity(control)?;
+    let prompts = run.encode_prompts(identity.as_ref(), control)?;
+    let (denoised, conditions) = run.denoise(prompts, identity, noise, control)?;
+    let frames = run.decode(denoised.latents.clone(), control)?;
+    run.write(&frames, &denoised, &conditions, start, control)
+}
+
+/// One run: everything that is settled before the first network is loaded.
+struct Run<'a> {
+    request: &'a Request,
+    device: &'a Device,
+    backbone: Backbone,
+    settings: Settings,
+    identity: Option<IdentitySource>,
+    /// Latent frames with and without the padding that 1.5 needs in front.
+    latent_frames: usize,
+    padding_frames: usize,
+    tiling: Tiling,
+    positions: Positions,
+    /// SHA-256 of all weights, computed beside the work, in the order in which the parts are loaded.
+    hashes: JoinHandle<Result<WeightHashes, EngineError>>,
+}
+
+/// Where the identity comes from, and the adapter that understands it.
+struct IdentitySource {
+    adapter: PathBuf,
+    config: AdapterConfig,
+    features: FeatureSource,
+}
+
+enum FeatureSource {
+    File(PathBuf),
+    Photos(Encoders),
+}
+
+/// Text embeddings of both prompts, and the tokens they come from.
+struct Prompts {
+    token_ids: Vec<i64>,
+    prompt: Tensor<3>,
+    negative: Tensor<3>,
+    class_token_mask: Option<Vec<bool>>,
+}
+
+/// All that `--tensors` shows of a run besides latents and frames.
+struct ShownTensors(Vec<(String, TensorData)>);
+
+impl<'a> Run<'a> {
+    /// Opens and checks everything a run needs, so that nothing fails late that can fail early.
+    fn prepare(request: &'a Request, device: &'a Device, control: &mut Control<'_>) -> Result<Self, EngineError> {
+        let folder = request.backbone.as_ref().expect("the shipped model is filled in");
+        let backbone = Backbone::open(folder)?;
+        let settings = Settings::new(request, &backbone, control)?;
+        check_writable(&request.output)?;
+        check_video(&request.output, (settings.width as u32, settings.height as u32), settings.frames)?;
+        Report::ensure_writable_beside(&request.output)?;
+        if let Some(tensors) = &request.tensors {
+            ensure_writable(tensors)?;
+        }
+        let identity = IdentitySource::new(request, &backbone)?;
+        let latent_frames = (settings.frames - 1) / backbone.vae.temporal_compression_ratio + 1;
+        let patch_frames = backbone.dit.patch_size_t.unwrap_or(1);
+        let padding_frames = latent_frames.next_multiple_of(patch_frames) - latent_frames;
+
+        let adapter = identity.as_ref().map(|source| source.adapter.as_path());
+        let tiling = plan::choose_tiling(&backbone, &settings, adapter, request, device, control)?;
+        let [height, width] = [settings.height, settings.width].map(|size| size / backbone.spatial_compression());
+        backbone.vae.check_tiling(tiling, [height, width])?;
+        let positions = Positions::new(&backbone.dit, latent_frames + padding_frames, height, width, device)?;
+        let files = check_weights(&backbone, identity.as_ref())?;
+        let hashes = thread::spawn(move || {
+            files.into_iter().map(|(part, files)| Ok((part.to_owned(), sha256_of_files(&files)?))).collect()
+        });
+        Ok(Self {
+            request,
+            device,
+            backbone,
+            settings,
+            identity,
+            latent_frames,
+            padding_frames,
+            tiling,
+            positions,
+            hashes,
+        })
+    }
+
+    /// Reference photos (or a file made from them) to identity features.
+    fn extract_identity(&self, control: &mut Control<'_>) -> Result<Option<FaceFeatures>, EngineError> {
+        let Some(source) = &self.identity else { return Ok(None) };
+        let features = match &source.features {
+            FeatureSource::File(path) => FaceFeatures::load(path, self.device)?,
+            FeatureSource::Photos(encoders) => {
+                identity::encode(&self.request.references, encoders, &self.request.faces, self.device, control)?
+            }
+        };
+        features.check(&source.config)?;
+        Ok(Some(features))
+    }
+
+    /// Both prompts through the text encoder, which is dropped after.
+    fn encode_prompts(
+        &self,
+        identity: Option<&FaceFeatures>,
+        control: &mut Control<'_>,
+    ) -> Result<Prompts, EngineError> {
+        control.stage(Stage::EncodePrompt, 2.0, |control| {
+            let length = self.backbone.dit.max_text_seq_length;
+            let tokenizer = self.backbone.tokenizer()?;
+            let (text, expanded) = self.expand_prompt(identity)?;
+            let prompt = tokenizer.encode(&text, length)?;
+            let class_token_mask =
+                expanded.map(|expanded| expanded.class_token_mask(prompt.offsets(), length)).transpose()?;
+            let negative = tokenizer.encode(&self.settings.negative_prompt, length)?;
+            warn_if_cut("prompt", &prompt, &text, length, control);
+            warn_if_cut("negative prompt", &negative, &self.settings.negative_prompt, length, control);
+            self.backbone.check_tokens(&prompt.ids)?;
+            self.backbone.check_tokens(&negative.ids)?;
+
+            let weights = self.backbone.weights(Part::TextEncoder)?;
+            let (encoder, _) = weights.load(T5Encoder::NAMES, self.request.precision, self.device, |params| {
+                T5Encoder::new(&self.backbone.text, params)
+            })?;
+            let mut embed = |encoding: &Encoding, done: f64| {
+                let ids: Vec<i64> = encoding.ids.iter().map(|&id| i64::from(id)).collect();
+                let ids = Tensor::<2, Int>::from_data(TensorData::new(ids, [1, length]), self.device);
+                let embeds = encoder.forward(ids);
+                control.emit(Event::Advanced { stage: Stage::EncodePrompt, done });
+                embeds
+            };
+            Ok(Prompts {
+                prompt: embed(&prompt, 1.0),
+                negative: embed(&negative, 2.0),
+                token_ids: [&prompt.ids[..], &negative.ids[..]].concat().into_iter().map(i64::from).collect(),
+                class_token_mask,
+            })
+        })
+    }
+
+    /// The text to tokenise: with an identity, the class word once for each identity token.
+    fn expand_prompt(&self, identity: Option<&FaceFeatures>) -> Result<(String, Option<ExpandedPrompt>), EngineError> {
+        let (Some(source), Some(features)) = (&self.identity, identity) else {
+            return Ok((self.settings.prompt.clone(), None));
+        };
+        let repeats = source.config.class_word_repeats(features.references());
+        let expanded = expand_class_word(&self.settings.prompt, &source.config.trigger_word, repeats)?;
+        Ok((expanded.text.clone(), Some(expanded)))
+    }
+
+    /// The noise that sampling starts from, and that stochastic steps add.
+    fn prepare_latents(&self) -> Result<Noise, EngineError> {
+        let scale = self.backbone.spatial_compression();
+        let shape = [
+            1,
+            self.latent_frames + self.padding_frames,
+            self.backbone.dit.in_channels,
+            self.settings.height / scale,
+            self.settings.width / scale,
+        ];
+        match &self.request.latents {
+            Some(path) => Noise::from_file(path, self.settings.seed, shape, self.settings.steps),
+            None => Ok(Noise::seeded(self.settings.seed, shape)),
+        }
+    }
+
+    /// The sampling steps, with the transformer and the adapter in memory.
+    fn denoise(
+        &self,
+        prompts: Prompts,
+        identity: Option<FaceFeatures>,
+        noise: Noise,
+        control: &mut Control<'_>,
+    ) -> Result<(Denoised, ShownTensors), EngineError> {
+        let (dit, adapter) = control.stage(Stage::LoadTransformer, 0.0, |_| {
+            let adapter = self
+                .identity
+                .as_ref()
+                .map(|source| Adapter::load(&source.adapter, self.request.precision, self.device))
+                .transpose()?;
+            let weights = self.backbone.weights(Part::Transformer)?;
+            let (dit, _): (Dit, ParamNames) =
+                weights.load(Dit::NAMES, self.request.precision, self.device, |params| {
+                    Dit::new(&self.backbone.dit, params)
+                })?;
+            Ok((dit, adapter))
+        })?;
+        let mut shown = ShownTensors::of_prompts(&prompts);
+        let mut prompt = prompts.prompt;
+        let mut conditioner: Box<dyn LayerConditioner + '_> = Box::new(Unconditioned);
+        if let (Some(adapter), Some(features), Some(mask)) = (&adapter, identity, &prompts.class_token_mask) {
+            let conditions = adapter.conditions(&features);
+            prompt = adapter.fuse(prompt, mask, &conditions);
+            shown.add("x_id", conditions.x_id.clone());
+            shown.add("x_face", conditions.x_face.clone());
+            shown.add("can_condition", conditions.can_condition.clone());
+            shown.add("prompt_embeds_fused", Some(prompt.clone()));
+            conditioner = Box::new(IdentityConditioner::new(adapter, &conditions, self.settings.face_scale));
+        }
+        let guidance = self.settings.guidance();
+        let denoiser = Denoiser {
+            dit: &dit,
+            positions: &self.positions,
+            conditioner: conditioner.as_ref(),
+            prompt,
+            negative: guidance.is_active().then_some(prompts.negative),
+            guidance,
+        };
+        let sampler = Sampler::new(self.backbone.schedule.clone(), self.settings.scheduler, self.settings.steps)?;
+        let denoised = control.stage(Stage::Denoise, self.settings.steps as f64, |control| {
+            denoiser.run(sampler, noise, self.device, control)
+        })?;
+        Ok((denoised, shown))
+    }
+
+    /// Latents to frames `[frames, 3, height, width]` in 0..=1: all that the decoder gives, which may be more than asked.
+    fn decode(&self, latents: Tensor<5>, control: &mut Control<'_>) -> Result<Tensor<4>, EngineError> {
+        control.stage(Stage::Decode, 1.0, |control| {
+            let weights = self.backbone.weights(Part::Vae)?;
+            let (decoder, _) = weights.load(VaeDecoder::NAMES, self.request.precision, self.device, |params| {
+                VaeDecoder::new(&self.backbone.vae, params)
+            })?;
+            let latents = latents.narrow(1, self.padding_frames, self.latent_frames);
+            let latents = self.backbone.vae.unscale(vae_layout_from_denoiser(latents));
+            let decoded = decoder.decode(latents, self.tiling, &mut |done, total| {
+                control.advance(Stage::Decode, done as f64 / total as f64)
+            })?;
+            let frames = denoiser_layout_from_vae(decoded).squeeze_dim::<4>(0);
+            Ok((frames / 2.0 + 0.5).clamp(0.0, 1.0))
+        })
+    }
+
+    /// The video, the tensors asked for, and the report.
+    fn write(
+        self,
+        frames: &Tensor<4>,
+        denoised: &Denoised,
+        shown: &ShownTensors,
+        start: Instant,
+        control: &mut Control<'_>,
+    ) -> Result<Generated, EngineError> {
+        let settings = serde_json::to_string(&self.settings).expect("settings are plain data");
+        let settings_sha256 = sha256(settings.as_bytes());
+        control.stage(Stage::Write, 0.0, |_| {
+            if let Some(path) = &self.request.tensors {
+                shown.save(path, frames, denoised)?;
+            }
+            let images = rgb_from_frames(frames.clone().narrow(0, 0, self.settings.frames));
+            let provenance = Provenance {
+                generator: concat!("MagicMirror ", env!("CARGO_PKG_VERSION")).to_owned(),
+                description: "Synthetic video, generated by a neural network.".to_owned(),
+                settings_sha256: settings_sha256.clone(),
+            };
+            let written = write_video(&self.request.output, &images, self.settings.fps, &provenance);
+            if let (Err(_), Some(tensors)) = (&written, &self.request.tensors) {
+                // All or nothing; the error that is returned tells more than a failure to clean up.
+                let _ = std::fs::remove_file(tensors);
+            }
+            Ok(written?)
+        })?;
+        let hashes = self.hashes.join().expect("hashing does not panic")?;
+        let report =
+            Report::new(&self.backbone, &self.settings, self.request, settings_sha256, hashes, start, control)?;
+        let path = report.write_beside(&self.request.output)?;
+        Ok(Generated { output: self.request.output.clone(), report: path })
+    }
+}
+
+/// Compares all weights with their configurations; returns the files of each part.
+fn check_weights(
+    backbone: &Backbone,
+    identity: Option<&IdentitySource>,
+) -> Result<Vec<(&'static str, Vec<PathBuf>)>, EngineError> {
+    let mut files = Vec::new();
+    for part in Part::ALL {
+        let weights = backbone.weights(part)?;
+        match part {
+            Part::TextEncoder => weights.check(T5Encoder::NAMES, |params| T5Encoder::new(&backbone.text, params))?,
+            Part::Transformer => weights.check(Dit::NAMES, |params| Dit::new(&backbone.dit, params))?,
+            Part::Vae => weights.check(VaeDecoder::NAMES, |params| VaeDecoder::new(&backbone.vae, params))?,
+        }
+        files.push((part.folder(), weights.files().to_vec()));
+    }
+    if let Some(IdentitySource { adapter, .. }) = identity {
+        Adapter::check(adapter)?;
+        files.push(("adapter", Adapter::open(adapter)?.files().to_vec()));
+    }
+    Ok(files)
+}
+
+impl IdentitySource {
+    fn new(request: &Request, backbone: &Backbone) -> Result<Option<Self>, EngineError> {
+        let has_photos = !request.references.is_empty();
+        let adapter = match (&request.adapter, has_photos, &request.identity) {
+            (None, false, None) => return Ok(None),
+            (None, _, _) => {
+                return Err(EngineError::options(
+                    "an identity needs an adapter",
+                    "say which with --adapter DIR, or leave --reference and --identity out",
+                ));
+            }
+            (Some(_), false, None) => {
+                return Err(EngineError::options(
+                    "an adapter needs somebody to show",
+                    "add a photo with --reference IMG, or features with --identity FILE",
+                ));
+            }
+            (Some(_), true, Some(_)) => {
+                return Err(EngineError::options(
+                    "--reference and --identity say the same thing twice",
+                    "leave one of them out",
+                ));
+            }
+            (Some(adapter), _, _) => adapter.clone(),
+        };
+        let config = AdapterConfig::load(&adapter)?;
+        config.check_backbone(&BackboneSizes {
+            num_layers: backbone.dit.num_layers,
+            num_attention_heads: backbone.dit.num_attention_heads,
+            attention_head_dim: backbone.dit.attention_head_dim,
+            time_embed_dim: backbone.dit.time_embed_dim,
+            text_embed_dim: backbone.dit.text_embed_dim,
+        })?;
+        let features = match &request.identity {
+            Some(path) => FeatureSource::File(path.clone()),
+            None => FeatureSource::Photos(Encoders::of_adapter(&adapter, &config, &request.faces)?),
+        };
+        Ok(Some(Self { adapter, config, features }))
+    }
+}
+
+impl ShownTensors {
+    fn of_prompts(prompts: &Prompts) -> Self {
+        let length = prompts.token_ids.len() / 2;
+        let mut shown = Self(Vec::new());
+        shown.0.push(("token_ids".into(), TensorData::new(prompts.token_ids.clone(), [2, length])));
+        shown.add("prompt_embeds", Some(prompts.prompt.clone()));
+        shown.add("negative_prompt_embeds", Some(prompts.negative.clone()));
+        if let Some(mask) = &prompts.class_token_mask {
+            let mask: Vec<u8> = mask.iter().map(|&marked| u8::from(marked)).collect();
+            shown.0.push(("class_token_mask".into(), TensorData::new(mask, [length])));
+        }
+        shown
+    }
+
+    fn add<const D: usize>(&mut self, name: &str, tensor: Option<Tensor<D>>) {
+        self.0.extend(tensor.map(|tensor| (name.to_owned(), tensor.into_data())));
+    }
+
+    fn save(&self, path: &Path, frames: &Tensor<4>, denoised: &Denoised) -> Result<(), EngineError> {
+        let mut tensors = self.0.clone();
+        tensors.push(("latents".into(), denoised.latents.to_data()));
+        tensors.push(("frames".into(), frames.to_data()));
+        tensors.push(("velocity_first_step".into(), denoised.velocity_first_step.to_data()));
+        Ok(save_safetensors(path, &tensors)?)
+    }
+}
+
+fn warn_if_cut(what: &str, encoding: &Encoding, text: &str, length: usize, control: &mut Control<'_>) {
+    if encoding.truncated() > 0 {
+        control.warn(format!(
+            "the {what} is too long: its last {} tokens are cut (at most {length} fit): \"{}\"",
+            encoding.truncated(),
+            encoding.cut_text(text)
+        ));
+    }
+}

@@ -1,0 +1,108 @@
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use magicmirror_models::adapter::Adapter;
+use magicmirror_models::weights::{Precision, write_aside};
+use serde::Serialize;
+
+use super::{Request, Settings};
+use crate::EngineError;
+use crate::backbone::{Backbone, Part};
+use crate::event::Control;
+use crate::memory;
+
+/// SHA-256 of the weights of each part.
+pub(super) type WeightHashes = BTreeMap<String, String>;
+
+/// What a run did, written as JSON beside its output.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    generator: &'static str,
+    synthetic: bool,
+    settings: Settings,
+    settings_sha256: String,
+    backbone: Option<PathBuf>,
+    adapter: Option<PathBuf>,
+    references: Vec<PathBuf>,
+    identity: Option<PathBuf>,
+    latents: Option<PathBuf>,
+    dtype: &'static str,
+    weights_sha256: WeightHashes,
+    parameters: BTreeMap<&'static str, usize>,
+    seconds: BTreeMap<String, f64>,
+    seconds_total: f64,
+    peak_memory_bytes: Option<u64>,
+}
+
+impl Report {
+    pub(super) fn new(
+        backbone: &Backbone,
+        settings: &Settings,
+        request: &Request,
+        settings_sha256: String,
+        weights_sha256: WeightHashes,
+        start: Instant,
+        control: &Control<'_>,
+    ) -> Result<Self, EngineError> {
+        let mut parameters = BTreeMap::new();
+        for part in Part::ALL {
+            parameters.insert(part.folder(), backbone.weights(part)?.parameters());
+        }
+        if let Some(adapter) = &request.adapter {
+            parameters.insert("adapter", Adapter::open(adapter)?.parameters());
+        }
+        let mut seconds = BTreeMap::new();
+        for (stage, duration) in control.seconds() {
+            let name = serde_json::to_value(stage).ok().and_then(|name| name.as_str().map(str::to_owned));
+            *seconds.entry(name.unwrap_or_default()).or_insert(0.0) += duration;
+        }
+        Ok(Self {
+            generator: concat!("MagicMirror ", env!("CARGO_PKG_VERSION")),
+            synthetic: true,
+            settings: settings.clone(),
+            settings_sha256,
+            backbone: request.backbone.clone(),
+            adapter: request.adapter.clone(),
+            references: request.references.clone(),
+            identity: request.identity.clone(),
+            latents: request.latents.clone(),
+            dtype: match request.precision {
+                Precision::Stored => "as stored",
+                Precision::F32 => "f32",
+                Precision::Bf16 => "bf16",
+                Precision::F16 => "f16",
+            },
+            weights_sha256,
+            parameters,
+            seconds,
+            seconds_total: start.elapsed().as_secs_f64(),
+            peak_memory_bytes: memory::peak(),
+        })
+    }
+
+    /// `<output>.json`.
+    fn path_beside(output: &Path) -> PathBuf {
+        let mut path = output.as_os_str().to_owned();
+        path.push(".json");
+        PathBuf::from(path)
+    }
+
+    /// Makes sure that nothing stands in the report's way. That the folder takes files is known from the output.
+    pub(super) fn ensure_writable_beside(output: &Path) -> Result<(), EngineError> {
+        let path = Self::path_beside(output);
+        if path.is_dir() {
+            return Err(EngineError::Io { path, source: ErrorKind::IsADirectory.into() });
+        }
+        Ok(())
+    }
+
+    /// Writes `<output>.json`.
+    pub(super) fn write_beside(&self, output: &Path) -> Result<PathBuf, EngineError> {
+        let path = Self::path_beside(output);
+        let json = serde_json::to_string_pretty(self).expect("a report is plain data");
+        write_aside(&path, json.as_bytes())?;
+        Ok(path)
+    }
+}

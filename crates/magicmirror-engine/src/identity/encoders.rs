@@ -1,0 +1,189 @@
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use burn::tensor::Device;
+use magicmirror_models::adapter::AdapterConfig;
+use magicmirror_models::face::mtcnn::{Mtcnn, MtcnnConfig};
+use magicmirror_models::face::recogniser::Recogniser;
+use magicmirror_models::vision::preprocess::Preprocessing;
+use magicmirror_models::vision::vit::{VisionConfig, VisionTransformer};
+use magicmirror_models::weights::{Precision, WeightsError};
+
+use super::FaceOptions;
+use crate::EngineError;
+
+/// MTCNN's weights (MIT), part of the program so that faces need no download.
+const MTCNN: &[u8] = include_bytes!("../../../../assets/face/mtcnn.safetensors");
+/// dlib's face recogniser (CC0), likewise.
+const DLIB: &[u8] = include_bytes!("../../../../assets/face/dlib_resnet.safetensors");
+
+/// Which networks turn a face into features.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Encoders {
+    recogniser: RecogniserSource,
+    vision: PathBuf,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum RecogniserSource {
+    BuiltInDlib,
+    File(PathBuf),
+}
+
+/// The networks, loaded.
+pub(super) struct Networks {
+    pub(super) recogniser: Recogniser,
+    pub(super) vision: VisionTransformer,
+    pub(super) preprocessing: Preprocessing,
+}
+
+impl Encoders {
+    /// From the options, or else from the adapter in a folder.
+    ///
+    /// # Errors
+    /// When neither says which networks to use, or their files are missing.
+    pub fn new(adapter: Option<&Path>, options: &FaceOptions) -> Result<Self, EngineError> {
+        match adapter {
+            Some(folder) => Self::of_adapter(folder, &AdapterConfig::load(folder)?, options),
+            None => Self::resolve(None, None, None, options),
+        }
+    }
+
+    /// From the options, or else from an adapter's configuration.
+    pub(crate) fn of_adapter(
+        folder: &Path,
+        config: &AdapterConfig,
+        options: &FaceOptions,
+    ) -> Result<Self, EngineError> {
+        let encoders = config.encoders.as_ref();
+        Self::resolve(
+            Some(folder),
+            encoders.and_then(|encoders| encoders.recogniser.as_deref()),
+            encoders.and_then(|encoders| encoders.vision.as_deref()),
+            options,
+        )
+    }
+
+    fn resolve(
+        folder: Option<&Path>,
+        recogniser: Option<&str>,
+        vision: Option<&str>,
+        options: &FaceOptions,
+    ) -> Result<Self, EngineError> {
+        let in_adapter = |name: &str| folder.map_or_else(|| PathBuf::from(name), |folder| folder.join(name));
+        let recogniser = match (&options.recogniser, recogniser) {
+            (Some(name), _) => RecogniserSource::named(name, folder, |name| PathBuf::from(name))?,
+            (None, Some(name)) => RecogniserSource::named(name, folder, in_adapter)?,
+            (None, None) => {
+                return Err(EngineError::options(
+                    "it is not known which recogniser made the adapter's identity vectors",
+                    "say which with --recogniser arcface, dlib, mobilefacenet or a file",
+                ));
+            }
+        };
+        let vision = match (&options.vision, vision) {
+            (Some(path), _) => path.clone(),
+            (None, Some(name)) => in_adapter(name),
+            (None, None) => {
+                return Err(EngineError::options(
+                    "it is not known which vision encoder the adapter reads",
+                    "say which with --vision DIR: a CLIP vision folder, or photomaker-v2.bin",
+                ));
+            }
+        };
+        if !vision.exists() {
+            return Err(EngineError::options(
+                format!("there is no vision encoder at: {}", vision.display()),
+                "give a CLIP vision folder (config.json, model.safetensors) or photomaker-v2.bin with --vision",
+            ));
+        }
+        Ok(Self { recogniser, vision })
+    }
+
+    pub(super) fn load(&self, device: &Device) -> Result<Networks, EngineError> {
+        let recogniser = match &self.recogniser {
+            RecogniserSource::BuiltInDlib => built_in(DLIB, |path| Recogniser::load(path, device))?,
+            RecogniserSource::File(path) => Recogniser::load(path, device)?,
+        };
+        let (config, vision) = if self.vision.is_dir() {
+            let (config, vision, _) = VisionTransformer::load_folder(&self.vision, Precision::Stored, device)?;
+            (config, vision)
+        } else {
+            let config = VisionConfig::clip_vit_l14();
+            let (vision, _) = VisionTransformer::load_photomaker(&self.vision, &config, Precision::Stored, device)?;
+            (config, vision)
+        };
+        let preprocessor = self.vision.join("preprocessor_config.json");
+        let preprocessing = if preprocessor.is_file() {
+            Preprocessing::read(&preprocessor)?
+        } else {
+            Preprocessing::clip(config.image_size)
+        };
+        if preprocessing.crop != [config.image_size; 2] {
+            return Err(EngineError::InvalidFile {
+                what: "image preprocessing",
+                reason: format!(
+                    "it makes images of {:?}, the encoder takes {1}×{1}",
+                    preprocessing.crop, config.image_size
+                ),
+                path: preprocessor,
+            });
+        }
+        Ok(Networks { recogniser, vision, preprocessing })
+    }
+}
+
+impl RecogniserSource {
+    /// A known name (whose file, if it is not built in, is looked for beside the adapter), or a file.
+    fn named(name: &str, folder: Option<&Path>, file: impl Fn(&str) -> PathBuf) -> Result<Self, EngineError> {
+        let candidates: &[&str] = match name {
+            "dlib" => return Ok(Self::BuiltInDlib),
+            "arcface" => &["arcface.onnx", "w600k_r50.onnx", "glintr100.onnx"],
+            "mobilefacenet" => &["mobilefacenet.safetensors"],
+            _ => {
+                let path = file(name);
+                if path.is_file() {
+                    return Ok(Self::File(path));
+                }
+                return Err(EngineError::options(
+                    format!("there is no recogniser at: {}", path.display()),
+                    "name one of arcface, dlib, mobilefacenet, or a file (.onnx, .dat, .json, .safetensors)",
+                ));
+            }
+        };
+        let found =
+            candidates.iter().map(|file| folder.unwrap_or(Path::new("")).join(file)).find(|path| path.is_file());
+        found.map(Self::File).ok_or_else(|| {
+            EngineError::options(
+                format!(
+                    "the weights of {name} do not come with this program and are not in: {}",
+                    folder.unwrap_or(Path::new(".")).display()
+                ),
+                format!("put {} there, or give the file with --recogniser FILE", candidates.join(" or ")),
+            )
+        })
+    }
+}
+
+/// The face detector.
+pub(super) fn load_detector(min_face: usize) -> Result<Mtcnn, EngineError> {
+    if min_face < 12 {
+        return Err(EngineError::OutOfRange {
+            option: "--min-face",
+            value: min_face.to_string(),
+            rule: "be 12 or more".into(),
+            hint: "20 is usual".into(),
+        });
+    }
+    let config = MtcnnConfig { min_face_size: min_face as f64, ..MtcnnConfig::default() };
+    built_in(MTCNN, |path| Mtcnn::load(path, config, &Device::flex()))
+}
+
+/// Loads built-in weights through a temporary file, so that there is one way to read weights.
+fn built_in<T>(bytes: &[u8], load: impl FnOnce(&Path) -> Result<T, WeightsError>) -> Result<T, EngineError> {
+    let folder = std::env::temp_dir();
+    let mut file =
+        tempfile::Builder::new().suffix(".safetensors").tempfile_in(&folder).map_err(EngineError::io(&folder))?;
+    file.write_all(bytes).map_err(EngineError::io(file.path()))?;
+    Ok(load(file.path())?)
+}

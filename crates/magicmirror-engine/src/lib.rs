@@ -1,0 +1,20 @@
+//! What a user can ask of MagicMirror: [`generate`](generate::generate) a video, read an [`identity`] from photos, encode
+//! [`latents`], look after [`models`].
+//!
+//! All long work reports typed [`Event`]s through a [`Control`], and stops when that says so. Nothing here knows of a
+//! command line or a server; these only listen.
+
+pub mod backbone;
+mod error;
+mod event;
+mod files;
+pub mod frames;
+pub mod generate;
+pub mod identity;
+pub mod latents;
+pub mod memory;
+pub mod models;
+
+pub use error::EngineError;
+pub use event::{Control, Event, Stage};
+pub use files::ensure_writable;
