@@ -1,0 +1,122 @@
+//! What a person sees on stderr while the engine works: bars, warnings, errors.
+
+use std::io::{IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use magicmirror_engine::memory::Bytes;
+use magicmirror_engine::{Control, EngineError, Event, Stage};
+
+/// Bars count in thousandths of a unit, so that blocks within a step show.
+const FINE: f64 = 1000.0;
+
+static CANCELLED: AtomicBool = AtomicBool::new(false);
+
+/// Runs engine work with bars on stderr; Ctrl-C asks it to stop, a second Ctrl-C ends the program.
+pub(crate) fn with_progress<T>(
+    show: bool,
+    work: impl FnOnce(&mut Control<'_>) -> Result<T, EngineError>,
+) -> Result<T, EngineError> {
+    let handler = ctrlc::set_handler(|| {
+        if CANCELLED.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+        say("stopping after the current block (press again to end at once)");
+    });
+    if let Err(error) = handler {
+        say(&format!("warning: Ctrl-C will not stop cleanly: {error}"));
+    }
+    let mut bars = Bars { show: show && std::io::stderr().is_terminal(), bar: None };
+    let mut listener = |event| bars.on(event);
+    let mut control = Control::new(&mut listener, &CANCELLED);
+    work(&mut control)
+}
+
+/// Prints an error with its causes, and its hint last.
+pub(crate) fn print_error(error: &anyhow::Error) {
+    let message = error.to_string();
+    let (what, hint) = message.split_once("\n\nhint: ").unwrap_or((&message, ""));
+    say(&format!("error: {what}"));
+    for cause in error.chain().skip(1) {
+        say(&format!("  caused by: {cause}"));
+    }
+    if !hint.is_empty() {
+        say(&format!("\nhint: {hint}"));
+    }
+}
+
+/// One line on stderr. Nothing can be done where even that fails.
+pub(crate) fn say(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+/// Data on stdout. A reader that has gone away (a closed pipe) is no error.
+pub(crate) fn print_data(text: &str) -> anyhow::Result<()> {
+    match writeln!(std::io::stdout(), "{text}") {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        written => Ok(written?),
+    }
+}
+
+struct Bars {
+    show: bool,
+    bar: Option<ProgressBar>,
+}
+
+impl Bars {
+    fn on(&mut self, event: Event) {
+        match event {
+            Event::Plan(plan) => self.say(&plan.to_string()),
+            Event::Warning(message) => self.say(&format!("warning: {message}")),
+            Event::Note(message) => self.say(&message),
+            Event::Started { stage, total } => self.bar = Some(self.start(stage, total)),
+            Event::Advanced { stage, done } => {
+                if let Some(bar) = &self.bar {
+                    bar.set_position((done * FINE) as u64);
+                    bar.set_message(units(stage, done));
+                }
+            }
+            Event::Finished { stage, seconds } => {
+                if let Some(bar) = self.bar.take() {
+                    bar.finish_and_clear();
+                }
+                self.say(&format!("{} {seconds:.1} s", stage.label()));
+            }
+        }
+    }
+
+    fn say(&self, text: &str) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| say(text)),
+            None => say(text),
+        }
+    }
+
+    fn start(&self, stage: Stage, total: f64) -> ProgressBar {
+        if !self.show {
+            return ProgressBar::hidden();
+        }
+        let (template, length) = if total > 0.0 {
+            ("{prefix} [{wide_bar}] {msg}/{len_units} ({elapsed} elapsed, {eta} left)", total * FINE)
+        } else {
+            ("{prefix} {spinner} {elapsed}", 0.0)
+        };
+        let template = template.replace("{len_units}", &units(stage, total));
+        let style = ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar());
+        let bar = ProgressBar::with_draw_target(Some(length as u64), ProgressDrawTarget::stderr());
+        bar.set_style(style);
+        bar.set_prefix(stage.label());
+        bar.enable_steady_tick(Duration::from_millis(250));
+        bar
+    }
+}
+
+/// An amount of what a stage counts.
+fn units(stage: Stage, amount: f64) -> String {
+    match stage {
+        Stage::Download => Bytes(amount as u64).to_string(),
+        Stage::Decode | Stage::EncodeFrames => format!("{:.0} %", amount * 100.0),
+        _ => format!("{amount:.1}").trim_end_matches(".0").to_owned(),
+    }
+}

@@ -1,0 +1,11 @@
+//! The program as a user starts it: arguments in, exit code, messages and files out.
+
+#![allow(clippy::unwrap_used)]
+
+mod bad_input;
+mod cancel;
+mod faces;
+mod identity;
+mod lab;
+mod models;
+mod outputs;
