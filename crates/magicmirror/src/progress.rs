@@ -74,7 +74,8 @@ impl Bars {
             Event::Advanced { stage, done } => {
                 if let Some(bar) = &self.bar {
                     bar.set_position((done * FINE) as u64);
-                    bar.set_message(units(stage, done));
+                    let total = bar.length().unwrap_or_default() as f64 / FINE;
+                    bar.set_message(amount(stage, done, total, bar.elapsed().as_secs_f64()));
                 }
             }
             Event::Finished { stage, seconds } => {
@@ -98,12 +99,11 @@ impl Bars {
             return ProgressBar::hidden();
         }
         let (template, length) = if total > 0.0 {
-            ("{prefix} [{wide_bar}] {msg}/{len_units} ({elapsed} elapsed, {eta} left)", total * FINE)
+            ("{prefix} [{wide_bar}] {msg} ({elapsed} elapsed, {eta} left)", total * FINE)
         } else {
             ("{prefix} {spinner} {elapsed}", 0.0)
         };
-        let template = template.replace("{len_units}", &units(stage, total));
-        let style = ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar());
+        let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
         let bar = ProgressBar::with_draw_target(Some(length as u64), ProgressDrawTarget::stderr());
         bar.set_style(style);
         bar.set_prefix(stage.label());
@@ -112,11 +112,15 @@ impl Bars {
     }
 }
 
-/// An amount of what a stage counts.
-fn units(stage: Stage, amount: f64) -> String {
+/// How much of a stage is done, and at which rate.
+fn amount(stage: Stage, done: f64, total: f64, seconds: f64) -> String {
     match stage {
-        Stage::Download => Bytes(amount as u64).to_string(),
-        Stage::Decode | Stage::EncodeFrames => format!("{:.0} %", amount * 100.0),
-        _ => format!("{amount:.1}").trim_end_matches(".0").to_owned(),
+        Stage::Download => {
+            let rate = done / seconds.max(f64::MIN_POSITIVE);
+            format!("{} of {}, {} a second", Bytes(done as u64), Bytes(total as u64), Bytes(rate as u64))
+        }
+        Stage::Decode | Stage::EncodeFrames => format!("{:.0} %", 100.0 * done / total),
+        Stage::Denoise => format!("step {done:.1} of {total:.0}, {:.1} s each", seconds / done.max(f64::MIN_POSITIVE)),
+        _ => format!("{done:.0} of {total:.0}"),
     }
 }
