@@ -49,7 +49,8 @@ pub(super) fn choose_tiling(
     Ok(tiling)
 }
 
-/// Memory of each stage. Weights are exact; activations are estimates, measured and rounded up.
+/// Memory of each stage. Weights are exact. Activations are estimates: the decoder's was measured, those of text encoder
+/// and transformer are counted from the shapes and were not checked at large sizes.
 fn memory(
     backbone: &Backbone,
     settings: &Settings,
