@@ -9,3 +9,7 @@
 //! (`magicmirror-engine`).
 
 pub mod scene;
+
+pub mod backdrop;
+mod colour;
+pub mod light;
