@@ -8,8 +8,17 @@
 //! functions, no fused multiply-add, randomness from ChaCha). Not here: files and video (`magicmirror-media`), data sets
 //! (`magicmirror-engine`).
 
-pub mod scene;
-
 pub mod backdrop;
+mod body;
 mod colour;
+pub mod figure;
+pub mod head;
 pub mod light;
+pub mod person;
+pub mod render;
+pub mod scene;
+mod set;
+pub mod space;
+
+pub use person::Person;
+pub use set::{Scene, Set};
