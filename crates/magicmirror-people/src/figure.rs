@@ -100,6 +100,17 @@ impl Figure {
         Self { rest, eyes, unit_scales }
     }
 
+    /// Vertices of the upper and the lower lid's margin over the pupil (0: the person's left eye, 1: the right one).
+    pub(crate) fn lids(&self, side: usize) -> [usize; 2] {
+        marks(HeadModel::shared()).lids[side]
+    }
+
+    /// Centre of an eyeball on the base mesh.
+    pub(crate) fn base_eye(&self, left: bool) -> Vec3 {
+        let model = HeadModel::shared();
+        model.joint(if left { Joint::LeftEye } else { Joint::RightEye }, model.base())
+    }
+
     /// How the body stands at `moment`.
     pub fn pose(&self, moment: &Moment) -> Pose {
         let model = HeadModel::shared();

@@ -96,15 +96,15 @@ fn levels(what: &str, amount: f32) -> [(String, f32); 3] {
 
 /// Standard deviation of an axis's weight: wide, yet such that three of them are still a face.
 fn deviation(name: &str) -> f32 {
-    match name {
-        name if name.contains("eye-trans") || name.contains("nose-trans") || name.contains("mouth-trans") => 0.22,
-        name if name.contains("eye-push") || name.contains("eye-height") => 0.20,
-        name if name.contains("ear-") => 0.28,
-        name if name.contains("head-scale") || name.contains("forehead") => 0.26,
-        name if name.contains("neck") => 0.16,
-        name if name.contains("lip-ext") || name.contains("lip-middle") || name.contains("mouth-scale-depth") => 0.14,
-        _ => 0.34,
-    }
+    let parts: [(&[&str], f32); 6] = [
+        (&["eye-trans", "eye-push", "eye-height", "nose-trans", "mouth-trans"], 0.15),
+        (&["lip-ext", "lip-middle", "mouth-scale-depth", "nose-septum", "nose-base", "mouth-angles"], 0.10),
+        (&["head-scale", "forehead", "neck", "eye-scale", "head-fat"], 0.15),
+        (&["head-rect", "head-square", "head-tri", "head-inv", "head-diamond", "head-round", "head-oval"], 0.16),
+        (&["ear-shape", "ear-rot", "ear-wing", "ear-flap"], 0.16),
+        (&["cheek", "chin", "ear"], 0.24),
+    ];
+    parts.iter().find(|(names, _)| names.iter().any(|part| name.contains(part))).map_or(0.27, |(_, deviation)| *deviation)
 }
 
 /// All local shapes but those that shift the head on the neck.
