@@ -12,4 +12,8 @@ pub mod scene;
 
 pub mod backdrop;
 mod colour;
+mod hair;
 pub mod light;
+mod skull;
+mod torso;
+mod vector;
