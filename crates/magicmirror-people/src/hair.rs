@@ -7,12 +7,13 @@ mod style;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+use crate::hat::Rim;
 use crate::skull::Skull;
 use crate::torso::Torso;
 use crate::vector::{Vec3, add, between, cross, dot, minus, scaled, unit};
 use guide::{FaceWindow, Ground, Lock, eased, grow};
-pub(crate) use strips::{HairMesh, HairVertex, strands};
-use strips::{hash, smooth};
+use strips::smooth;
+pub(crate) use strips::{HairMesh, HairVertex, hash, strands};
 use style::{Bound, Comb, Style};
 
 /// How hair is worn.
@@ -95,8 +96,15 @@ pub(crate) struct Hair {
 }
 
 impl Hair {
-    /// Grows the hair. `mirrored` puts a parting on the other side.
-    pub(crate) fn grow(style: HairStyle, skull: &Skull, torso: &Torso, marks: FaceMarks, seed: u64) -> Self {
+    /// Grows the hair; under a hat with a rim it is pressed to the head.
+    pub(crate) fn grow(
+        style: HairStyle,
+        skull: &Skull,
+        torso: &Torso,
+        marks: FaceMarks,
+        rim: Option<&Rim>,
+        seed: u64,
+    ) -> Self {
         let mut hair = Self { locks: HairMesh::default(), fur: HairMesh::default() };
         let Some(mut look) = Style::of(style) else { return hair };
         let mut random = ChaCha8Rng::seed_from_u64(seed ^ 0x4A12);
@@ -110,7 +118,7 @@ impl Hair {
             half_width: marks.half_width * 0.93,
             behind: marks.ears,
         };
-        let grower = Grower { look, style, ground: Ground { skull, torso, face }, marks, size };
+        let grower = Grower { look, style, ground: Ground { skull, torso, face }, marks, size, covered: rim.is_some() };
         grower.fur(&mut hair.fur, seed as u32);
         let mut key = 1;
         for (azimuth, polar) in roots(skull, grower.look.locks, &mut random) {
@@ -125,6 +133,11 @@ impl Hair {
             Some(Bound::Ponytail) => grower.ponytail(&mut hair.locks, &mut random),
             Some(Bound::Braids) => grower.braids(&mut hair.locks),
             None => {}
+        }
+        if let Some(rim) = rim {
+            for vertex in hair.locks.vertices.iter_mut().chain(&mut hair.fur.vertices) {
+                vertex.position = rim.press(skull, vertex.position);
+            }
         }
         hair
     }
@@ -152,6 +165,8 @@ struct Grower<'a> {
     marks: FaceMarks,
     /// Of the head, 1 for an adult's.
     size: f32,
+    /// Whether a hat is worn over it.
+    covered: bool,
 }
 
 impl Grower<'_> {
@@ -260,13 +275,15 @@ impl Grower<'_> {
     /// Where bound hair comes together: one place, or one on each side.
     fn binding(&self, x: f32) -> Vec3 {
         let skull = self.ground.skull;
+        let behind =
+            |polar: f32| skull.point(std::f32::consts::PI, if self.covered { 1.45 } else { polar }, 0.013 * self.size);
         match self.look.bound {
-            Some(Bound::Bun) => skull.point(std::f32::consts::PI, 0.25, 0.012 * self.size),
+            Some(Bound::Bun) => behind(0.25),
             Some(Bound::Braids) => {
                 let side = if x > 0.0 { 1.0 } else { -1.0 };
                 skull.point(side * 2.15, 1.72, 0.012 * self.size)
             }
-            _ => skull.point(std::f32::consts::PI, 0.75, 0.014 * self.size),
+            _ => behind(0.75),
         }
     }
 

@@ -12,8 +12,14 @@ pub mod scene;
 
 pub mod backdrop;
 mod colour;
+mod garment;
+mod glasses;
+mod grid;
 mod hair;
+mod hat;
 pub mod light;
+mod material;
 mod skull;
+mod solid;
 mod torso;
 mod vector;

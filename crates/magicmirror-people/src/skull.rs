@@ -1,5 +1,6 @@
 //! The head's surface seen from its middle: where hair and hats find it.
 
+use crate::grid::{Grid, near};
 use crate::vector::{Vec3, add, cross, dot, minus, scaled, unit};
 
 /// Distances from a point inside the head to its outermost surface, by direction. The pole is the whorl at the back of the
@@ -11,9 +12,9 @@ pub(crate) struct Skull {
     pole: Vec3,
     /// Towards the forehead, at a right angle to the pole.
     front: Vec3,
-    radius: Vec<f32>,
+    radius: Grid,
     /// How much hair grows, 0 to 1.
-    growth: Vec<f32>,
+    growth: Grid,
 }
 
 const COLUMNS: usize = 96;
@@ -23,19 +24,35 @@ const TILT: f32 = 0.40;
 
 impl Skull {
     /// Measures a head: corners of triangles, and how much hair grows at each vertex.
-    pub(crate) fn new(positions: &[Vec3], triangles: &[[u32; 3]], growth: &[f32], centre: Vec3) -> Self {
+    pub(crate) fn new(
+        positions: &[Vec3],
+        triangles: impl Iterator<Item = [usize; 3]>,
+        growth: &[f32],
+        centre: Vec3,
+    ) -> Self {
         let (sin, cos) = libm::sincosf(TILT);
-        let mut skull = Self {
-            centre,
-            pole: [0.0, cos, -sin],
-            front: [0.0, sin, cos],
-            radius: vec![0.0; ROWS * COLUMNS],
-            growth: vec![0.0; ROWS * COLUMNS],
-        };
+        let field = |empty| Grid::new(COLUMNS, ROWS, true, empty);
+        let mut skull =
+            Self { centre, pole: [0.0, cos, -sin], front: [0.0, sin, cos], radius: field(0.0), growth: field(-1.0) };
         for triangle in triangles {
-            let corners = triangle.map(|index| minus(positions[index as usize], centre));
-            skull.measure(corners, triangle.map(|index| growth[index as usize]));
+            let corners = triangle.map(|index| minus(positions[index], centre));
+            let angles = corners.map(|corner| skull.angles(corner));
+            let distances = corners.map(|corner| dot(corner, corner).sqrt());
+            // Next to the pole azimuths differ by anything: its few triangles are left to `fill`.
+            let apart = angles.iter().any(|&(azimuth, _)| (near(azimuth, angles[0].0) - angles[0].0).abs() > 1.6);
+            if apart {
+                continue;
+            }
+            let places = angles.map(|(azimuth, polar)| place(near(azimuth, angles[0].0), polar));
+            let mean = |values: [f32; 3], weights: [f32; 3]| {
+                (0..3).map(|corner| values[corner] * weights[corner]).sum::<f32>()
+            };
+            skull.radius.draw(places, |value, weights| *value = value.max(mean(distances, weights)));
+            let grows = triangle.map(|index| growth[index]);
+            skull.growth.draw(places, |value, weights| *value = value.max(mean(grows, weights)));
         }
+        skull.radius.fill(0.0);
+        skull.growth.fill(-1.0);
         skull
     }
 
@@ -63,12 +80,14 @@ impl Skull {
 
     /// Metres from the centre to the skin.
     pub(crate) fn radius(&self, azimuth: f32, polar: f32) -> f32 {
-        Self::sample(&self.radius, azimuth, polar)
+        let [column, row] = place(azimuth, polar);
+        self.radius.at(column, row)
     }
 
     /// How much hair grows there, 0 to 1.
     pub(crate) fn growth(&self, azimuth: f32, polar: f32) -> f32 {
-        Self::sample(&self.growth, azimuth, polar)
+        let [column, row] = place(azimuth, polar);
+        self.growth.at(column, row)
     }
 
     /// The point `lift` metres above the skin.
@@ -99,64 +118,9 @@ impl Skull {
         let distance = dot(from_centre, from_centre).sqrt();
         if distance < least { add(self.centre, scaled(from_centre, least / distance.max(1e-6))) } else { point }
     }
-
-    fn sample(field: &[f32], azimuth: f32, polar: f32) -> f32 {
-        let row = (polar / std::f32::consts::PI * ROWS as f32 - 0.5).clamp(0.0, (ROWS - 1) as f32);
-        let column = azimuth / std::f32::consts::TAU * COLUMNS as f32;
-        let (above, left) = (row.floor(), column.floor());
-        let (down, right) = (row - above, column - left);
-        let at =
-            |row: usize, column: i32| field[row.min(ROWS - 1) * COLUMNS + column.rem_euclid(COLUMNS as i32) as usize];
-        let line = |row: usize| at(row, left as i32) * (1.0 - right) + at(row, left as i32 + 1) * right;
-        line(above as usize) * (1.0 - down) + line(above as usize + 1) * down
-    }
-
-    /// Enters one triangle, given relative to the centre.
-    fn measure(&mut self, corners: [Vec3; 3], growth: [f32; 3]) {
-        let angles = corners.map(|corner| self.angles(corner));
-        let row_of = |polar: f32| polar / std::f32::consts::PI * ROWS as f32 - 0.5;
-        let rows = angles.map(|(_, polar)| row_of(polar));
-        let (first, last) = (rows[0].min(rows[1]).min(rows[2]), rows[0].max(rows[1]).max(rows[2]));
-        let columns = angles.map(|(azimuth, _)| {
-            let turn = azimuth - angles[0].0;
-            let turn = turn - std::f32::consts::TAU * (turn / std::f32::consts::TAU + 0.5).floor();
-            (angles[0].0 + turn) / std::f32::consts::TAU * COLUMNS as f32
-        });
-        let mut span = (columns[0].min(columns[1]).min(columns[2]), columns[0].max(columns[1]).max(columns[2]));
-        let mut row_span = (first.floor() as i32, last.ceil() as i32);
-        if span.1 - span.0 > COLUMNS as f32 * 0.3 || first < 1.5 {
-            span = (0.0, (COLUMNS - 1) as f32);
-            row_span.0 = 0;
-        }
-        for row in row_span.0.max(0)..=row_span.1.min(ROWS as i32 - 1) {
-            for column in span.0.floor() as i32..=span.1.ceil() as i32 {
-                let polar = (row as f32 + 0.5) / ROWS as f32 * std::f32::consts::PI;
-                let azimuth = column as f32 / COLUMNS as f32 * std::f32::consts::TAU;
-                if let Some((distance, weights)) = hit(self.direction(azimuth, polar), corners) {
-                    let index = row as usize * COLUMNS + column.rem_euclid(COLUMNS as i32) as usize;
-                    if distance > self.radius[index] {
-                        self.radius[index] = distance;
-                        self.growth[index] = (0..3).map(|corner| weights[corner] * growth[corner]).sum();
-                    }
-                }
-            }
-        }
-    }
 }
 
-/// Where a ray from the origin meets a triangle: distance, barycentric weights.
-fn hit(ray: Vec3, [a, b, c]: [Vec3; 3]) -> Option<(f32, [f32; 3])> {
-    let (first, second) = (minus(b, a), minus(c, a));
-    let normal = cross(ray, second);
-    let determinant = dot(first, normal);
-    if determinant.abs() < 1e-12 {
-        return None;
-    }
-    let to_origin = scaled(a, -1.0);
-    let u = dot(to_origin, normal) / determinant;
-    let around = cross(to_origin, first);
-    let v = dot(ray, around) / determinant;
-    let distance = dot(second, around) / determinant;
-    let slack = -1e-4;
-    (u >= slack && v >= slack && u + v <= 1.0 - slack && distance > 0.0).then_some((distance, [1.0 - u - v, u, v]))
+/// Column and row of a direction.
+fn place(azimuth: f32, polar: f32) -> [f32; 2] {
+    [azimuth / std::f32::consts::TAU * COLUMNS as f32, polar / std::f32::consts::PI * ROWS as f32 - 0.5]
 }

@@ -1,51 +1,42 @@
 //! Neck, shoulders and chest as long hair and collars meet them.
 
+use crate::grid::{Grid, near};
 use crate::vector::Vec3;
 
-/// Depths of the front and of the back of the body, over a grid that looks at it from the front.
+/// Depths of the front and of the back of the body, seen from the front.
 pub(crate) struct Torso {
-    /// `[front, back]` of each cell; front before back means nothing is there.
-    depths: Vec<[f32; 2]>,
+    front: Grid,
+    back: Grid,
 }
 
 const CELL: f32 = 0.012;
 const COLUMNS: usize = 48;
 const ROWS: usize = 32;
-/// Upper left corner of the grid.
-const LEFT: f32 = -(COLUMNS as f32) * CELL / 2.0;
-const TOP: f32 = -0.05;
+
+/// Column and row of a place.
+fn place(x: f32, y: f32) -> [f32; 2] {
+    [x / CELL + COLUMNS as f32 / 2.0 - 0.5, (-0.05 - y) / CELL - 0.5]
+}
 
 impl Torso {
-    /// Measures all triangles whose corners lie below the head, as `below` says of each vertex.
-    pub(crate) fn new(positions: &[Vec3], triangles: &[[u32; 3]], below: impl Fn(usize) -> bool) -> Self {
-        let mut depths = vec![[f32::MIN, f32::MAX]; COLUMNS * ROWS];
-        for triangle in triangles.iter().filter(|triangle| triangle.iter().all(|&index| below(index as usize))) {
-            let corners = triangle.map(|index| positions[index as usize]);
-            let cells = corners.map(|[x, y, _]| [(x - LEFT) / CELL - 0.5, (TOP - y) / CELL - 0.5]);
-            let span = |axis: usize, limit: usize| {
-                let low = cells.iter().map(|cell| cell[axis]).fold(f32::MAX, f32::min).ceil().max(0.0) as usize;
-                let high = cells.iter().map(|cell| cell[axis]).fold(f32::MIN, f32::max).floor();
-                low..((high + 1.0).max(0.0) as usize).min(limit)
-            };
-            for row in span(1, ROWS) {
-                for column in span(0, COLUMNS) {
-                    if let Some(depth) = depth_at(cells, corners, [column as f32, row as f32]) {
-                        let cell = &mut depths[row * COLUMNS + column];
-                        *cell = [cell[0].max(depth), cell[1].min(depth)];
-                    }
-                }
-            }
+    /// Measures triangles below the head.
+    pub(crate) fn new(positions: &[Vec3], triangles: impl Iterator<Item = [usize; 3]>) -> Self {
+        let mut torso =
+            Self { front: Grid::new(COLUMNS, ROWS, false, f32::MIN), back: Grid::new(COLUMNS, ROWS, false, f32::MAX) };
+        for triangle in triangles {
+            let corners = triangle.map(|index| positions[index]);
+            let places = corners.map(|[x, y, _]| place(x, y));
+            let depth = |weights: [f32; 3]| (0..3).map(|corner| weights[corner] * corners[corner][2]).sum::<f32>();
+            torso.front.draw(places, |value, weights| *value = value.max(depth(weights)));
+            torso.back.draw(places, |value, weights| *value = value.min(depth(weights)));
         }
-        Self { depths }
+        torso
     }
 
     /// Front and back at a place, if the body is there.
     pub(crate) fn depths(&self, x: f32, y: f32) -> Option<[f32; 2]> {
-        let (column, row) = ((x - LEFT) / CELL, (TOP - y) / CELL);
-        if column < 0.0 || row < 0.0 || column >= COLUMNS as f32 || row >= ROWS as f32 {
-            return None;
-        }
-        let [front, back] = self.depths[row as usize * COLUMNS + column as usize];
+        let [column, row] = place(x, y);
+        let (front, back) = (self.front.cell(column, row)?, self.back.cell(column, row)?);
         (front > back).then_some([front, back])
     }
 
@@ -60,11 +51,44 @@ impl Torso {
     }
 }
 
-/// Depth of the plane through `corners` where the cell lies inside the triangle.
-fn depth_at(cells: [[f32; 2]; 3], corners: [Vec3; 3], at: [f32; 2]) -> Option<f32> {
-    let side = |a: [f32; 2], b: [f32; 2]| (b[0] - a[0]) * (at[1] - a[1]) - (b[1] - a[1]) * (at[0] - a[0]);
-    let weights = [side(cells[1], cells[2]), side(cells[2], cells[0]), side(cells[0], cells[1])];
-    let area = weights[0] + weights[1] + weights[2];
-    let inside = area != 0.0 && weights.iter().all(|weight| weight / area >= -1e-3);
-    inside.then(|| (0..3).map(|corner| weights[corner] / area * corners[corner][2]).sum())
+/// Distances of the neck's surface from an upright axis.
+pub(crate) struct Neck {
+    radius: Grid,
+    /// Depth of the axis.
+    axis: f32,
+    top: f32,
+}
+
+const AROUND: usize = 48;
+const STEP: f32 = 0.006;
+const HIGH: usize = 32;
+
+impl Neck {
+    /// Measures the neck's triangles, from the height `top` downwards, around an axis at the depth `axis`.
+    pub(crate) fn new(positions: &[Vec3], triangles: impl Iterator<Item = [usize; 3]>, axis: f32, top: f32) -> Self {
+        let mut neck = Self { radius: Grid::new(AROUND, HIGH, true, 0.0), axis, top };
+        for triangle in triangles {
+            let corners = triangle.map(|index| positions[index]);
+            let level = corners.map(|[x, _, z]| (x * x + (z - axis) * (z - axis)).sqrt());
+            let azimuths = corners.map(|[x, _, z]| libm::atan2f(x, z - axis));
+            let places = [0, 1, 2].map(|corner| neck.place(near(azimuths[corner], azimuths[0]), corners[corner][1]));
+            neck.radius.draw(places, |value, weights| {
+                *value = value.max((0..3).map(|corner| weights[corner] * level[corner]).sum());
+            });
+        }
+        neck.radius.fill(0.0);
+        neck
+    }
+
+    /// The point at an azimuth (0: front, positive: right in the picture) and height, `lift` outside the skin.
+    pub(crate) fn point(&self, azimuth: f32, height: f32, lift: f32) -> Vec3 {
+        let [column, row] = self.place(azimuth, height);
+        let radius = self.radius.at(column, row) + lift;
+        let (sin, cos) = libm::sincosf(azimuth);
+        [radius * sin, height, self.axis + radius * cos]
+    }
+
+    fn place(&self, azimuth: f32, height: f32) -> [f32; 2] {
+        [azimuth / std::f32::consts::TAU * AROUND as f32, (self.top - height) / STEP]
+    }
 }

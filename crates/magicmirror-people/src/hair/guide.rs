@@ -97,7 +97,7 @@ pub(crate) fn eased(mut points: Vec<Vec3>, length: f32, spacing: f32) -> Vec<Vec
             points[index] = scaled(add(before[index], middle), 0.5);
         }
     }
-    let spans = ((length / spacing) as usize).clamp(3, points.len() - 1);
+    let spans = ((length / spacing) as usize).max(3).min(points.len() - 1);
     let last = points.len() - 1;
     (0..=spans).map(|index| points[(index * last + spans / 2) / spans]).collect()
 }
