@@ -1,44 +1,9 @@
 //! Glasses and earrings.
 
-use crate::solid::Solid;
-use crate::vector::{Vec3, add, between};
-
-/// Glasses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Glasses {
-    /// Round lenses, thin metal.
-    RoundThin,
-    /// Round lenses, thick rims.
-    RoundThick,
-    /// Rectangular lenses, thin metal.
-    RectangularThin,
-    /// Rectangular lenses, thick rims.
-    RectangularThick,
-}
-
-/// Earrings.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Earrings {
-    /// Small balls.
-    Studs,
-    /// Rings.
-    Hoops,
-}
-
-/// What glasses rest on; left and right as seen in the picture, metres.
-#[derive(Clone, Copy)]
-pub(crate) struct FaceAnchors {
-    /// Centres of the pupils on the eyes' surface.
-    pub(crate) eyes: [Vec3; 2],
-    /// The bridge of the nose, between the eyes.
-    pub(crate) bridge: Vec3,
-    /// Where the ears' upper ends meet the head.
-    pub(crate) ears: [Vec3; 2],
-    /// Lower ends of the ear lobes.
-    pub(crate) lobes: [Vec3; 2],
-}
+use super::fitting::Fitting;
+use crate::person::{Earrings, Frame, Glasses};
+use super::solid::Solid;
+use crate::space::{Vec3, add, between};
 
 /// Glasses on one face.
 pub(crate) struct GlassesShape {
@@ -48,15 +13,11 @@ pub(crate) struct GlassesShape {
 
 impl GlassesShape {
     /// Makes the glasses.
-    pub(crate) fn new(kind: Glasses, face: &FaceAnchors) -> Self {
+    pub(crate) fn new(glasses: &Glasses, face: &Fitting) -> Self {
         let mut shape = Self { frame: Solid::default(), lenses: Solid::default() };
         let apart = face.eyes[1][0] - face.eyes[0][0];
-        let (round, thick) = match kind {
-            Glasses::RoundThin => (true, 0.0011),
-            Glasses::RoundThick => (true, 0.0022),
-            Glasses::RectangularThin => (false, 0.0011),
-            Glasses::RectangularThick => (false, 0.0024),
-        };
+        let round = glasses.frame == Frame::Round;
+        let thick = if glasses.thick { 0.0023 } else { 0.0011 } * face.size;
         let (wide, high) = if round { (0.365 * apart, 0.345 * apart) } else { (0.40 * apart, 0.27 * apart) };
         let front = (face.eyes[0][2].max(face.eyes[1][2]) + 0.013).max(face.bridge[2] - 0.004);
         let outline = |eye: Vec3, side: f32, angle: f32, part: f32| {
@@ -104,7 +65,8 @@ fn root(value: f32) -> f32 {
 }
 
 /// Makes both earrings.
-pub(crate) fn earrings(kind: Earrings, face: &FaceAnchors, size: f32) -> Solid {
+pub(crate) fn earrings(kind: Earrings, face: &Fitting) -> Solid {
+    let size = face.size;
     let mut rings = Solid::default();
     for (lobe, side) in face.lobes.into_iter().zip([-1.0, 1.0]) {
         match kind {

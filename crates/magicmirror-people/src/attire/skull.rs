@@ -1,7 +1,7 @@
 //! The head's surface seen from its middle: where hair and hats find it.
 
-use crate::grid::{Grid, near};
-use crate::vector::{Vec3, add, cross, dot, minus, scaled, unit};
+use super::grid::{Grid, near};
+use crate::space::{Vec3, add, cross, dot, sub, scaled, unit};
 
 /// Distances from a point inside the head to its outermost surface, by direction. The pole is the whorl at the back of the
 /// crown; a direction is an azimuth (0: forehead, positive: right in the picture) and a polar angle (0: whorl).
@@ -35,7 +35,7 @@ impl Skull {
         let mut skull =
             Self { centre, pole: [0.0, cos, -sin], front: [0.0, sin, cos], radius: field(0.0), growth: field(-1.0) };
         for triangle in triangles {
-            let corners = triangle.map(|index| minus(positions[index], centre));
+            let corners = triangle.map(|index| sub(positions[index], centre));
             let angles = corners.map(|corner| skull.angles(corner));
             let distances = corners.map(|corner| dot(corner, corner).sqrt());
             // Next to the pole azimuths differ by anything: its few triangles are left to `fill`.
@@ -99,20 +99,20 @@ impl Skull {
     pub(crate) fn normal(&self, azimuth: f32, polar: f32) -> Vec3 {
         const STEP: f32 = 0.12;
         let polar = polar.max(STEP + 0.01);
-        let down = minus(self.point(azimuth, polar + STEP, 0.0), self.point(azimuth, polar - STEP, 0.0));
-        let across = minus(self.point(azimuth + STEP, polar, 0.0), self.point(azimuth - STEP, polar, 0.0));
+        let down = sub(self.point(azimuth, polar + STEP, 0.0), self.point(azimuth, polar - STEP, 0.0));
+        let across = sub(self.point(azimuth + STEP, polar, 0.0), self.point(azimuth - STEP, polar, 0.0));
         unit(cross(down, across))
     }
 
     /// The point of the surface, and of its hair's growth, below a point.
     pub(crate) fn below(&self, point: Vec3) -> (f32, f32, f32) {
-        let (azimuth, polar) = self.angles(minus(point, self.centre));
+        let (azimuth, polar) = self.angles(sub(point, self.centre));
         (azimuth, polar, self.growth(azimuth, polar))
     }
 
     /// Moves a point that is nearer than `lift` to the skin out to it.
     pub(crate) fn keep_out(&self, point: Vec3, lift: f32) -> Vec3 {
-        let from_centre = minus(point, self.centre);
+        let from_centre = sub(point, self.centre);
         let (azimuth, polar) = self.angles(from_centre);
         let least = self.radius(azimuth, polar) + lift;
         let distance = dot(from_centre, from_centre).sqrt();

@@ -1,7 +1,7 @@
 //! Neck, shoulders and chest as long hair and collars meet them.
 
-use crate::grid::{Grid, near};
-use crate::vector::Vec3;
+use super::grid::{Grid, near};
+use crate::space::Vec3;
 
 /// Depths of the front and of the back of the body, seen from the front.
 pub(crate) struct Torso {

@@ -1,29 +1,8 @@
 //! How a lock of hair grows: along the scalp as it is combed, then down, round the head and over the shoulders.
 
-use crate::skull::Skull;
-use crate::torso::Torso;
-use crate::vector::{Vec3, add, dot, minus, scaled, unit};
-
-/// What locks grow on and fall over.
-pub(crate) struct Ground<'a> {
-    pub(crate) skull: &'a Skull,
-    pub(crate) torso: &'a Torso,
-    /// Half the width of the face that hair leaves free below the brows.
-    pub(crate) face: FaceWindow,
-}
-
-/// The part of the face that no lock falls over.
-#[derive(Clone, Copy)]
-pub(crate) struct FaceWindow {
-    /// Upper end: the brows.
-    pub(crate) top: f32,
-    /// Lower end: below the chin.
-    pub(crate) bottom: f32,
-    /// Sideways from the middle.
-    pub(crate) half_width: f32,
-    /// The depth of the ears: what is farther to the front may be in the way.
-    pub(crate) behind: f32,
-}
+use super::super::skull::Skull;
+use super::super::fitting::Fitting;
+use crate::space::{Vec3, add, dot, sub, scaled, unit};
 
 /// One lock, to be grown.
 pub(crate) struct Lock {
@@ -47,13 +26,13 @@ pub(crate) struct Lock {
 
 /// Points of the lock from root to tip. Over the scalp a lock keeps its height above the skin and follows the comb; past
 /// the hair line it falls.
-pub(crate) fn grow(ground: &Ground, lock: &Lock, comb: impl Fn(f32, f32) -> Vec3) -> Vec<Vec3> {
+pub(crate) fn grow(head: &Fitting, lock: &Lock, comb: impl Fn(f32, f32) -> Vec3) -> Vec<Vec3> {
     /// Metres from point to point while growing.
     const STEP: f32 = 0.011;
-    let skull = ground.skull;
+    let skull = &head.skull;
     let normal = skull.normal(lock.azimuth, lock.polar);
     let mut point = skull.point(lock.azimuth, lock.polar, 0.0004);
-    let mut way = unit(minus(lock.comb, scaled(normal, dot(lock.comb, normal))));
+    let mut way = unit(sub(lock.comb, scaled(normal, dot(lock.comb, normal))));
     let steps = ((lock.length / STEP) as usize).max(4);
     let step = lock.length / steps as f32;
     let mut points = vec![point];
@@ -61,19 +40,19 @@ pub(crate) fn grow(ground: &Ground, lock: &Lock, comb: impl Fn(f32, f32) -> Vec3
         let lift = lock.lift * rise(step * index as f32);
         let mut next = add(point, scaled(way, step));
         let (azimuth, polar, growth) = skull.below(next);
-        let forehead = next[1] > ground.face.top && next[2] > ground.face.behind;
+        let forehead = next[1] > head.brows && next[2] > head.ears_front;
         // Long hair leaves the head where the head turns inwards.
         let overhanging = lock.weight > 0.1 && next[1] < skull.centre[1];
         let lying = growth > 0.25 && !overhanging || forehead;
         if lying {
             next = skull.point(azimuth, polar, lift);
         } else {
-            next = ground.past_shoulder(skull.keep_out(next, lift), step, lock);
+            next = past_shoulder(head, skull.keep_out(next, lift), step, lock);
         }
         if !lock.over_face {
-            next = beside_face(ground.face, next, lock.spread);
+            next = beside_face(head, next, lock.spread);
         }
-        way = unit(minus(next, point));
+        way = unit(sub(next, point));
         if !lying {
             way = unit(add(scaled(way, 0.7), [0.0, -0.3, 0.0]));
         } else if !lock.over_face {
@@ -102,19 +81,17 @@ pub(crate) fn eased(mut points: Vec<Vec3>, length: f32, spacing: f32) -> Vec<Vec
     (0..=spans).map(|index| points[(index * last + spans / 2) / spans]).collect()
 }
 
-impl Ground<'_> {
     /// Lets a falling point keep out of neck and shoulders, before or behind which it passes, as the lock says.
-    fn past_shoulder(&self, point: Vec3, step: f32, lock: &Lock) -> Vec3 {
+    fn past_shoulder(head: &Fitting, point: Vec3, step: f32, lock: &Lock) -> Vec3 {
         let lift = 0.010 + 0.5 * lock.lift;
-        let mut point = self.torso.keep_out(point, lift, lock.ahead);
+        let mut point = head.torso.keep_out(point, lift, lock.ahead);
         // What is below turns the lock aside before it gets there.
-        if let Some([front, back]) = self.torso.depths(point[0], point[1] - 0.05) {
+        if let Some([front, back]) = head.torso.depths(point[0], point[1] - 0.05) {
             let away = if lock.ahead { (front + lift - point[2]).max(0.0) } else { (back - lift - point[2]).min(0.0) };
             point[2] += away.clamp(-0.8 * step, 0.8 * step);
         }
         point
     }
-}
 
 /// Part of the final height above the skin that a lock has after so many metres.
 fn rise(grown: f32) -> f32 {
@@ -123,14 +100,14 @@ fn rise(grown: f32) -> f32 {
 }
 
 /// Moves a point before the face to its side, and back to the cheek; how far both, `spread` (0 to 1) says.
-fn beside_face(face: FaceWindow, point: Vec3, spread: f32) -> Vec3 {
+fn beside_face(head: &Fitting, point: Vec3, spread: f32) -> Vec3 {
     let [x, y, z] = point;
-    let depth = face.behind + 0.03 - 0.05 * spread;
-    if z < depth || y > face.top || y < face.bottom {
+    let depth = head.ears_front + 0.03 - 0.05 * spread;
+    if z < depth || y > head.brows || y < head.chin - 0.01 {
         return point;
     }
     // The window opens by and by below its top, so that locks turn aside smoothly.
-    let open = ((face.top - y) / 0.045).min(1.0);
-    let side = x.abs().max(face.half_width * (1.0 + 0.28 * spread) * open);
+    let open = ((head.brows - y) / 0.045).min(1.0);
+    let side = x.abs().max(0.93 * head.half_width * (1.0 + 0.28 * spread) * open);
     [side.copysign(x), y, z.min(depth + 0.07 * (1.0 - open))]
 }

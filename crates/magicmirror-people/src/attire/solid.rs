@@ -1,6 +1,6 @@
 //! Surfaces of things that are worn: built at rest on one head.
 
-use crate::vector::{Vec3, add, cross, minus, scaled, unit};
+use crate::space::{Vec3, add, cross, sub, scaled, unit};
 
 /// A corner.
 #[derive(Debug, Clone, Copy, Default)]
@@ -30,9 +30,9 @@ impl Solid {
                 let (down, right) = (part(row, rows), part(column, columns));
                 let (position, at) = point(down, right);
                 let (above, below) = ((down - 0.02).max(0.0), (down + 0.02).min(1.0));
-                let vertical = minus(point(below, right).0, point(above, right).0);
+                let vertical = sub(point(below, right).0, point(above, right).0);
                 let (before, after) = ((right - 0.02).max(0.0), (right + 0.02).min(1.0));
-                let horizontal = minus(point(down, after).0, point(down, before).0);
+                let horizontal = sub(point(down, after).0, point(down, before).0);
                 self.vertices.push(SolidVertex { position, normal: unit(cross(vertical, horizontal)), at });
             }
         }
@@ -57,7 +57,7 @@ impl Solid {
             } else {
                 (points[index.saturating_sub(1)], points[(index + 1).min(last)])
             };
-            let way = unit(minus(after, before));
+            let way = unit(sub(after, before));
             let side = unit(cross(way, if way[1].abs() < 0.8 { [0.0, 1.0, 0.0] } else { [1.0, 0.0, 0.0] }));
             let other = cross(way, side);
             let thickness = radius(index as f32 / last as f32);
@@ -67,7 +67,7 @@ impl Solid {
                 let at = [grown, corner as f32 / around as f32];
                 self.vertices.push(SolidVertex { position: add(point, scaled(normal, thickness)), normal, at });
             }
-            let step = minus(points[(index + 1) % count], point);
+            let step = sub(points[(index + 1) % count], point);
             grown += step.iter().map(|axis| axis * axis).sum::<f32>().sqrt();
         }
         let spans = if closed { count } else { last };
@@ -89,7 +89,7 @@ impl Solid {
         });
         let first = self.vertices.len() - (round / 2 + 1) * (round + 1);
         for vertex in &mut self.vertices[first..] {
-            vertex.normal = unit(minus(vertex.position, centre));
+            vertex.normal = unit(sub(vertex.position, centre));
         }
     }
 }

@@ -1,9 +1,10 @@
 //! Hats: on the skull, over pressed hair.
 
+use super::fitting::Fitting;
 use crate::scene::HatKind;
-use crate::skull::Skull;
-use crate::solid::Solid;
-use crate::vector::{Vec3, add, minus, scaled, unit};
+use super::skull::Skull;
+use super::solid::Solid;
+use crate::space::{Vec3, add, sub, scaled, unit};
 
 /// A hat on one head: the parts in its own colour, and those in a second one.
 pub(crate) struct HatShape {
@@ -23,7 +24,8 @@ pub(crate) struct Rim {
 
 impl Rim {
     /// The rim of a hat above the brows; `None` for hats that stand on the hair.
-    pub(crate) fn of(kind: HatKind, brows: f32, size: f32, centre: Vec3) -> Option<Self> {
+    pub(crate) fn of(kind: HatKind, head: &Fitting) -> Option<Self> {
+        let (size, centre) = (head.size, head.skull.centre);
         let (above, slope) = match kind {
             HatKind::Beanie => (0.022, 0.22),
             HatKind::Cap => (0.028, 0.20),
@@ -31,7 +33,7 @@ impl Rim {
             HatKind::PartyHat => return None,
         };
         let front = 0.085 * size;
-        Some(Self { height: brows + above * size - slope * front, slope, centre })
+        Some(Self { height: head.brows + above * size - slope * front, slope, centre })
     }
 
     /// Metres that a point lies above it.
@@ -52,7 +54,7 @@ impl Rim {
     /// Presses a point of hair under the hat, and lets it swell below.
     pub(crate) fn press(&self, skull: &Skull, point: Vec3) -> Vec3 {
         const UNDER: f32 = 0.004;
-        let from_centre = minus(point, skull.centre);
+        let from_centre = sub(point, skull.centre);
         let distance = from_centre.iter().map(|axis| axis * axis).sum::<f32>().sqrt();
         let (azimuth, polar) = skull.angles(from_centre);
         let skin = skull.radius(azimuth, polar);
@@ -63,9 +65,10 @@ impl Rim {
 
 impl HatShape {
     /// Makes the hat. `hair` is the height of the hair on top, for hats that stand on it.
-    pub(crate) fn new(kind: HatKind, skull: &Skull, brows: f32, size: f32, hair: f32) -> Self {
+    pub(crate) fn new(kind: HatKind, head: &Fitting, hair: f32) -> Self {
+        let (skull, size) = (&head.skull, head.size);
         let mut hat = Self { main: Solid::default(), trim: Solid::default() };
-        let Some(rim) = Rim::of(kind, brows, size, skull.centre) else {
+        let Some(rim) = Rim::of(kind, head) else {
             hat.party(skull, size, hair);
             return hat;
         };
@@ -126,7 +129,7 @@ impl HatShape {
         self.main.sheet(6, COLUMNS, |down, right| {
             let azimuth = turn(right);
             let edge = skull.point(azimuth, rim(right), 0.011 * size);
-            let outward = minus(edge, skull.centre);
+            let outward = sub(edge, skull.centre);
             let level = unit([outward[0], 0.0, outward[2]]);
             let width = 0.085 * size * down;
             let wave = 0.006 * libm::sinf(3.0 * azimuth + 0.7) * down;
@@ -142,7 +145,7 @@ impl HatShape {
     fn party(&mut self, skull: &Skull, size: f32, hair: f32) {
         // On the top of the head, which is in front of the whorl.
         let top = skull.point(0.0, 0.38, 0.0);
-        let up = unit(minus(top, skull.centre));
+        let up = unit(sub(top, skull.centre));
         let foot = add(top, scaled(up, hair - 0.022 * size));
         let apex = add(top, scaled(up, hair + 0.135 * size));
         let radius = 0.056 * size;
@@ -152,7 +155,7 @@ impl HatShape {
             add(scaled([1.0, 0.0, 0.0], radius * sin), scaled(ahead, radius * cos))
         };
         self.main.sheet(8, 24, |down, right| {
-            let axis = minus(foot, apex);
+            let axis = sub(foot, apex);
             (
                 add(apex, add(scaled(axis, down), scaled(ring(right), down))),
                 [turn(right) * radius * down, down * 0.16 * size],

@@ -1,6 +1,6 @@
 //! The hair styles, as what to grow.
 
-use super::HairStyle;
+use crate::person::HairStyle;
 
 /// Which way hair is combed at the root.
 #[derive(Clone, Copy, PartialEq)]
@@ -44,6 +44,8 @@ pub(crate) struct Style {
     pub(crate) ends: f32,
     /// Fur on the scalp instead of, or below, the locks: thickness, metres.
     pub(crate) fur: f32,
+    /// How thick hairs of the fur stand, 0 to 1.
+    pub(crate) thickness: f32,
     /// Unevenness of the fur's thickness, 0 to 1.
     pub(crate) fur_bumps: f32,
 }
@@ -77,6 +79,7 @@ impl Style {
             bound: None,
             ends: -1.0,
             fur: 0.004,
+            thickness: 1.0,
             fur_bumps: 0.2,
         };
         let long = Self {
@@ -102,8 +105,8 @@ impl Style {
         };
         Some(match style {
             HairStyle::Bald => return None,
-            HairStyle::Buzz => Self { locks: 0, fur: 0.0035, fur_bumps: 0.1, ..short },
-            HairStyle::BabyFuzz => Self { locks: 0, fur: 0.003, fur_bumps: 0.6, ..short },
+            HairStyle::Buzz => Self { locks: 0, fur: 0.0035, thickness: 0.68, fur_bumps: 0.1, ..short },
+            HairStyle::Fuzz => Self { locks: 0, fur: 0.003, thickness: 0.45, fur_bumps: 0.6, ..short },
             HairStyle::Short => Self { comb: Comb::Forward, ..short },
             HairStyle::Receding => Self { top: 0.03, lift: 0.007, comb: Comb::Back, ..short },
             HairStyle::SidePart => Self {
@@ -115,9 +118,6 @@ impl Style {
                 weight: 0.06,
                 ..short
             },
-            HairStyle::SweptBack => {
-                Self { top: 0.085, sides: 0.03, lift: 0.018, side_lift: 0.006, comb: Comb::Back, ..short }
-            }
             HairStyle::Fringe => Self { fringe: true, ends: -0.12, top: 0.30, sides: 0.2, comb: Comb::Whorl, ..long },
             HairStyle::Bob => Self {
                 ends: -0.085,

@@ -1,7 +1,6 @@
 //! Ribbons and shells that hair is drawn with.
 
-use crate::colour::Rgb;
-use crate::vector::{Vec3, add, between, cross, dot, minus, scaled, unit};
+use crate::space::{Vec3, add, between, cross, dot, sub, scaled, unit};
 
 /// A corner of hair at rest.
 #[derive(Debug, Clone, Copy, Default)]
@@ -11,10 +10,12 @@ pub(crate) struct HairVertex {
     pub(crate) normal: Vec3,
     /// Along the strands, root to tip.
     pub(crate) tangent: Vec3,
-    /// Across the ribbon, -1 to 1.
-    pub(crate) across: f32,
+    /// Place in the pattern: across a ribbon (-1 to 1) and along it, or on the scalp.
+    pub(crate) texture: [f32; 2],
     /// From root (0) to tip (1).
     pub(crate) along: f32,
+    /// How thick hairs of fur stand, 0 to 1.
+    pub(crate) density: f32,
     /// How open to light, 0 to 1.
     pub(crate) openness: f32,
     /// Number of the ribbon, for its pattern.
@@ -42,9 +43,9 @@ impl HairMesh {
         let last = points.len() - 1;
         for (index, &point) in points.iter().enumerate() {
             let along = index as f32 / last as f32;
-            let tangent = unit(minus(points[(index + 1).min(last)], points[index.saturating_sub(1)]));
-            let outward = minus(point, inside(point));
-            let normal = unit(minus(outward, scaled(tangent, dot(outward, tangent))));
+            let tangent = unit(sub(points[(index + 1).min(last)], points[index.saturating_sub(1)]));
+            let outward = sub(point, inside(point));
+            let normal = unit(sub(outward, scaled(tangent, dot(outward, tangent))));
             let side = cross(tangent, normal);
             for across in [-1.0, 1.0] {
                 // A ribbon is a little vaulted: its edges look to the sides.
@@ -52,8 +53,9 @@ impl HairMesh {
                     position: add(point, scaled(side, across * half_width(along))),
                     normal: unit(add(normal, scaled(side, 0.45 * across))),
                     tangent,
-                    across,
+                    texture: [across, along],
                     along,
+                    density: 1.0,
                     openness: openness[0] + (openness[1] - openness[0]) * along,
                     key,
                 });
@@ -83,8 +85,10 @@ impl HairMesh {
                     position: add(centre, add(scaled(axis, cos), scaled(round, radius * sin))),
                     normal: unit(add(scaled(up, cos * 0.9), scaled(round, sin))),
                     tangent: unit(add(scaled(turning, twist), scaled(up, 1.0 - twist))),
-                    across: 2.0 * row as f32 / LONG as f32 - 1.0,
+                    // Strands across, no edges: a part of a ribbon far from its ends.
+                    texture: [1.5 * row as f32 / LONG as f32 - 0.75, 0.5],
                     along: 0.5,
+                    density: 1.0,
                     openness: 0.75 + 0.25 * sin,
                     key,
                 });
@@ -108,7 +112,7 @@ pub(crate) fn smooth(points: &[Vec3], per: usize) -> Vec<Vec3> {
         let [p0, p1, p2, p3] = [-1, 0, 1, 2].map(|offset| at(index + offset));
         for part in 0..per {
             let t = part as f32 / per as f32;
-            let (leave, arrive) = (scaled(minus(p2, p0), 0.5), scaled(minus(p3, p1), 0.5));
+            let (leave, arrive) = (scaled(sub(p2, p0), 0.5), scaled(sub(p3, p1), 0.5));
             let line = between(p1, p2, t * t * (3.0 - 2.0 * t));
             let bend = add(scaled(leave, t * (1.0 - t) * (1.0 - t)), scaled(arrive, -t * t * (1.0 - t)));
             curve.push(add(line, bend));
@@ -116,21 +120,6 @@ pub(crate) fn smooth(points: &[Vec3], per: usize) -> Vec<Vec3> {
     }
     curve.push(at(points.len() as i32 - 1));
     curve
-}
-
-/// Colour of hair at one point, and how much of it is there: strands of differing tone, ragged at edges and tips.
-pub(crate) fn strands(vertex: &HairVertex, colour: Rgb) -> (Rgb, f32) {
-    const STRANDS: f32 = 9.0;
-    let place = (vertex.across * 0.5 + 0.5) * STRANDS;
-    let strand = place.floor() as u32;
-    let tone = hash(vertex.key, strand);
-    let fine = hash(vertex.key.wrapping_add(77), (place * 3.0) as u32);
-    let tip = 0.80 + 0.2 * hash(vertex.key.wrapping_add(13), strand);
-    let edge = (1.0 - vertex.across.abs()) * 4.5;
-    let ragged = 0.35 + 0.65 * fine;
-    let here = if vertex.along > tip { 0.0 } else { (edge - 0.5 * ragged).clamp(0.0, 1.0) };
-    let shade = vertex.openness * (0.80 + 0.26 * tone + 0.12 * (fine - 0.5));
-    (colour.map(|channel| channel * shade), here)
 }
 
 /// A number from 0 to 1.
