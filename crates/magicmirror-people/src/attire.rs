@@ -14,9 +14,10 @@ mod torso;
 
 use crate::colour::{Rgb, rgb, scale};
 use crate::figure::Figure;
-use crate::person::{HairStyle, Person};
+use crate::person::HairStyle;
 use crate::render::{FaceCover, Layer, Mesh, Opacity};
-use crate::scene::{Hat, HatKind, Outfit};
+use crate::scene::{Hat, HatKind};
+use crate::set::Scene;
 use beard::BeardCut;
 use fitting::Fitting;
 use garment::Clothing;
@@ -25,21 +26,22 @@ use hat::{HatShape, Rim};
 use solid::Solid;
 use stuff::{Lens, Made, Stuff};
 
-/// Layers of hair, beard, hat, glasses, earrings and clothes of one person at rest. The skin that clothes cover is taken
-/// out of `skin`, the mesh of [`Mesh::of_part`] with its corners.
-pub(crate) fn layers(person: &Person, figure: &Figure, outfit: Outfit, hat: Option<Hat>, skin: &mut Mesh, corners: &[u16]) -> Vec<Layer> {
+/// Layers of hair, beard, hat, glasses, earrings and clothes of the scene's person. The skin that clothes cover is
+/// taken out of `skin`, the mesh of [`Mesh::of_part`].
+pub(crate) fn layers(scene: &Scene, figure: &Figure, skin: &mut Mesh) -> Vec<Layer> {
+    let Scene { person, outfit, hat, .. } = scene;
     let body = Fitting::new(figure);
-    let rim = hat.and_then(|hat| Rim::of(hat.kind, &body));
+    let rim = hat.as_ref().and_then(|hat| Rim::of(hat.kind, &body));
     let mut layers = hair::layers(person, &body, rim.as_ref());
     if let Some(cut) = BeardCut::of(person.beard) {
-        layers.push(beard::layer(&cut, person.hair.colour, figure, skin, corners));
+        layers.push(beard::layer(&cut, person.hair.colour, figure, skin));
     }
-    let Clothing { shells, solids } = Clothing::new(outfit, &body);
-    layers.extend(shells.iter().map(|shell| shell.layer(figure, skin, corners)));
-    garment::cover(skin, corners, &shells);
+    let Clothing { shells, solids } = Clothing::new(*outfit, &body);
+    layers.extend(shells.iter().map(|shell| shell.layer(figure, skin)));
+    garment::cover(skin, &shells);
     layers.extend(solids.into_iter().map(|(solid, stuff, colour)| worn(solid, stuff, colour, &body)));
     if let Some(hat) = hat {
-        layers.extend(hat_layers(hat, person.hair.style, &body));
+        layers.extend(hat_layers(*hat, person.hair.style, &body));
     }
     if let Some(glasses) = &person.glasses {
         let shape = GlassesShape::new(glasses, &body);

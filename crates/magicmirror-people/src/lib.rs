@@ -8,18 +8,18 @@
 //! functions, no fused multiply-add, randomness from ChaCha). Not here: files and video (`magicmirror-media`), data sets
 //! (`magicmirror-engine`).
 
-pub mod scene;
-
+mod attire;
 pub mod backdrop;
+mod body;
 mod colour;
-mod garment;
-mod glasses;
-mod grid;
-mod hair;
-mod hat;
+pub mod figure;
+pub mod head;
 pub mod light;
-mod material;
-mod skull;
-mod solid;
-mod torso;
-mod vector;
+pub mod person;
+pub mod render;
+pub mod scene;
+mod set;
+pub mod space;
+
+pub use person::Person;
+pub use set::{Scene, Set};

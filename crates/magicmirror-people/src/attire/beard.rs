@@ -57,15 +57,15 @@ impl BeardCut {
 }
 
 /// A beard on a figure: the skin where it grows, several times.
-pub(crate) fn layer(cut: &BeardCut, colour: Rgb, figure: &Figure, skin: &Mesh, corners: &[u16]) -> Layer {
+pub(crate) fn layer(cut: &BeardCut, colour: Rgb, figure: &Figure, skin: &Mesh) -> Layer {
     let model = HeadModel::shared();
-    let vertex = |corner: u32| model.source()[corners[corner as usize] as usize] as usize;
-    let density: Vec<f32> = (0..corners.len() as u32)
+    let vertex = |corner: u32| skin.follows[corner as usize] as usize;
+    let density: Vec<f32> = (0..skin.follows.len() as u32)
         .map(|corner| cut.density(model.base()[vertex(corner)], model.mask(Mask::Beard)[vertex(corner)]))
         .collect();
     let mut mesh = Mesh::default();
     let mut fur = Fur { colour, density: Vec::new(), level: Vec::new(), openness: Vec::new(), tuft: 0.0013 };
-    let mut placed = vec![None; corners.len()];
+    let mut placed = vec![None; skin.follows.len()];
     for triangle in skin.triangles.iter().filter(|triangle| triangle.iter().any(|&corner| density[corner as usize] > 0.01)) {
         // The first vertex of each corner; those of the other shells follow it.
         let first = triangle.map(|corner| {

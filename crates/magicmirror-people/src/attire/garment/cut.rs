@@ -66,10 +66,10 @@ struct Corner {
 
 impl Shell {
     /// Cuts the shell out of the skin: triangles that cross the edge are divided there.
-    pub(crate) fn layer(&self, figure: &Figure, skin: &Mesh, corners: &[u16]) -> Layer {
+    pub(crate) fn layer(&self, figure: &Figure, skin: &Mesh) -> Layer {
         let model = HeadModel::shared();
         let corner = |index: u32| {
-            let vertex = model.source()[corners[index as usize] as usize] as usize;
+            let vertex = skin.follows[index as usize] as usize;
             let template = model.base()[vertex];
             let normal = skin.normals[index as usize];
             let place = add(figure.rest[vertex], scaled(normal, self.thickness));
@@ -127,12 +127,12 @@ impl Shell {
 }
 
 /// Hides the skin that lies well below cloth.
-pub(crate) fn cover(skin: &mut Mesh, corners: &[u16], shells: &[Shell]) {
+pub(crate) fn cover(skin: &mut Mesh, shells: &[Shell]) {
     let model = HeadModel::shared();
-    let covered: Vec<bool> = corners
+    let covered: Vec<bool> = skin.follows
         .iter()
-        .map(|&corner| {
-            let template = model.base()[model.source()[corner as usize] as usize];
+        .map(|&vertex| {
+            let template = model.base()[vertex as usize];
             shells.iter().any(|shell| shell.cut.depth(template) > 0.012)
         })
         .collect();
