@@ -149,7 +149,11 @@ def main():
                 total[vertex] += weight * level
         return total
 
-    bend = bone({"neck01": 0.33, "neck02": 0.67, "neck03": 0.9, "head": 1.0, "jaw": 1.0, "eye.L": 1.0, "eye.R": 1.0})
+    # All bones but those of the trunk and the limbs are the head's.
+    trunk = ("root", "pelvis", "spine", "breast", "clavicle", "shoulder", "upperarm", "lowerarm", "wrist", "metacarpal", "finger",
+             "upperleg", "lowerleg", "foot", "toe")
+    neck = {"neck01": 0.33, "neck02": 0.67, "neck03": 0.9}
+    bend = numpy.minimum(bone({name: neck.get(name, 1.0) for name in weights if not name.startswith(trunk)}), 1)
     for part in PARTS:
         if part not in ("skin", "garment"):
             bend[members(PARTS[part])] = 1.0

@@ -112,8 +112,8 @@ fn skin(random: &mut ChaCha8Rng, person: &Person, male: bool, melanin: f32) -> S
     let fair = (1.0 - melanin * 2.2).max(0.0);
     let makeup = if adult && !male && random.random_bool(0.6) { random.random_range(0.3..1.0) } else { 0.0 };
     let natural = mix(
-        [tone[0] * 0.80, tone[1] * 0.50, tone[2] * 0.52],
-        [tone[0] * 0.95, tone[1] * 0.68, tone[2] * 0.70],
+        [tone[0] * 0.74, tone[1] * 0.50, tone[2] * 0.54],
+        [tone[0] * 0.92, tone[1] * 0.70, tone[2] * 0.72],
         random.random(),
     );
     let paint = rgb([0xA8_1E_2C, 0xB8_45_52, 0x8C_2A_3A, 0xC0_5A_5A, 0x9A_3C_50][random.random_range(0..5)]);
