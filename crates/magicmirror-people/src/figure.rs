@@ -68,6 +68,7 @@ impl Figure {
         for &(target, weight) in &person.shape {
             model.apply(target, weight, &mut rest);
         }
+        even_out(model, &mut rest);
         lower_arms(model, &mut rest);
         close_mouth(model, &mut rest);
         let base = model.base();
@@ -122,6 +123,10 @@ impl Figure {
             *weight = given.clamp(0.0, 1.0);
         }
         look(&mut weights, moment);
+        // This unit closes lips over an open jaw.
+        let jaw = weights[unit_number("jawOpen")];
+        let close = &mut weights[unit_number("mouthClose")];
+        *close = close.min(jaw);
         let mut moves = vec![[0.0; 3]; model.base().len()];
         for (unit, &weight) in weights.iter().enumerate() {
             if weight > 0.0 {
@@ -232,6 +237,26 @@ fn unit_number(name: &str) -> usize {
     EXPRESSION_UNITS.iter().position(|unit| *unit == name).unwrap_or_default()
 }
 
+/// Smooths what shapes have moved: their offsets are rounded to tenths of millimetres, which shows as ripples.
+fn even_out(model: &HeadModel, rest: &mut [Vec3]) {
+    let base = model.base();
+    for _ in 0..2 {
+        let moved: Vec<Vec3> = rest.iter().zip(base).map(|(&place, &base)| sub(place, base)).collect();
+        let mut sums = vec![([0.0; 3], 0.0f32); rest.len()];
+        for triangle in model.triangles(Part::Skin) {
+            let vertices = triangle.map(|corner| model.source()[corner as usize] as usize);
+            for (corner, &vertex) in vertices.iter().enumerate() {
+                let (sum, count) = &mut sums[vertex];
+                *sum = add(*sum, add(moved[vertices[(corner + 1) % 3]], moved[vertices[(corner + 2) % 3]]));
+                *count += 2.0;
+            }
+        }
+        for (vertex, (sum, count)) in sums.into_iter().enumerate().filter(|(_, (_, count))| *count > 0.0) {
+            rest[vertex] = add(base[vertex], between(moved[vertex], scaled(sum, 1.0 / count), 0.5));
+        }
+    }
+}
+
 fn lower_arms(model: &HeadModel, rest: &mut [Vec3]) {
     let shoulders = [Joint::LeftShoulder, Joint::RightShoulder].map(|joint| model.joint(joint, rest));
     for (place, &arm) in rest.iter_mut().zip(model.mask(Mask::Arm)) {
@@ -254,7 +279,8 @@ fn close_mouth(model: &HeadModel, rest: &mut [Vec3]) {
         .iter()
         .map(|&[upper, lower]| {
             let gap = sub(rest[upper], rest[lower]);
-            [0.0, (gap[1] - (base[upper][1] - base[lower][1])).max(0.0), 0.0]
+            // On the base mesh the lips only just meet.
+            [0.0, (gap[1] - (base[upper][1] - base[lower][1])).max(0.0) + 0.0008, 0.0]
         })
         .collect();
     let corrected: Vec<(usize, Vec3)> = lips(model)
