@@ -24,7 +24,7 @@ impl BeardCut {
     pub(crate) fn of(kind: Beard) -> Option<Self> {
         let (layers, length, density) = match kind {
             Beard::None => return None,
-            Beard::Stubble => (1, 0.0006, 0.42),
+            Beard::Stubble => (1, 0.0003, 1.0),
             Beard::Moustache => (3, 0.005, 1.0),
             Beard::Goatee => (3, 0.006, 0.95),
             Beard::Full => (4, 0.009, 1.0),
@@ -64,7 +64,7 @@ pub(crate) fn layer(cut: &BeardCut, colour: Rgb, figure: &Figure, skin: &Mesh) -
         .map(|corner| cut.density(model.base()[vertex(corner)], model.mask(Mask::Beard)[vertex(corner)]))
         .collect();
     let mut mesh = Mesh::default();
-    let mut fur = Fur { colour, density: Vec::new(), level: Vec::new(), openness: Vec::new(), tuft: 0.0013 };
+    let mut fur = Fur { colour, density: Vec::new(), level: Vec::new(), openness: Vec::new(), tuft: 0.0012, cover: 0.38 };
     let mut placed = vec![None; skin.follows.len()];
     for triangle in skin.triangles.iter().filter(|triangle| triangle.iter().any(|&corner| density[corner as usize] > 0.01)) {
         // The first vertex of each corner; those of the other shells follow it.
@@ -91,5 +91,7 @@ pub(crate) fn layer(cut: &BeardCut, colour: Rgb, figure: &Figure, skin: &Mesh) -
         });
         mesh.triangles.extend((0..cut.layers).map(|layer| first.map(|vertex| vertex + layer)));
     }
-    Layer { mesh, material: Box::new(fur), opacity: Opacity::Cutout, face: FaceCover::Face, shadow: false }
+    // Stubble is too fine to be cut out.
+    let opacity = if cut.kind == Beard::Stubble { Opacity::Blended } else { Opacity::Cutout };
+    Layer { mesh, material: Box::new(fur), opacity, face: FaceCover::Face, shadow: false }
 }

@@ -15,6 +15,8 @@ pub(crate) struct Fitting {
     pub(crate) neck: Neck,
     /// Size of the head, 1 for a grown person's.
     pub(crate) size: f32,
+    /// Size of the body, 1 for a grown person's.
+    pub(crate) build: f32,
     /// Height of the brows.
     pub(crate) brows: f32,
     /// Height of the chin's lower edge.
@@ -89,6 +91,7 @@ impl Fitting {
                 chin[1] + 0.03 * size,
             ),
             size,
+            build: corner[0] / MARKS[10][0],
             brows: brow[1],
             chin: chin[1],
             half_width: cheek[0],

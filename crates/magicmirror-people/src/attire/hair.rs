@@ -31,7 +31,7 @@ struct Hair {
 /// Layers of a person's hair; under a hat with a rim it is pressed to the head.
 pub(crate) fn layers(person: &Person, head: &Fitting, rim: Option<&Rim>) -> Vec<Layer> {
     let hair = Hair::grow(person.hair.style, head, rim, person.seed);
-    let tuft = if person.hair.style == HairStyle::Afro { 0.004 } else { 0.0016 };
+    let tuft = if person.hair.style == HairStyle::Afro { 0.004 } else { 0.0010 };
     let mut layers = Vec::new();
     if !hair.fur.triangles.is_empty() {
         layers.push(looks::fur(&hair.fur, person.hair.colour, tuft, head));

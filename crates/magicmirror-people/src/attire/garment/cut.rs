@@ -42,8 +42,10 @@ impl Cut {
     /// How deep in the cloth a point of the template body lies, metres; negative outside.
     pub(crate) fn depth(&self, [x, y, z]: Vec3) -> f32 {
         let x = x.abs();
-        let end = if z > 0.0 { self.front } else { self.back };
-        let lowest = self.side + (end - self.side) * (z.abs() / 0.05).min(1.0);
+        // The neck's axis lies 3 cm behind the ears' line.
+        let ahead = (z + 0.03) / 0.03;
+        let end = if ahead > 0.0 { self.front } else { self.back };
+        let lowest = self.side + (end - self.side) * ahead.abs().min(1.0);
         // Round in front and behind; past the neck the line climbs over the shoulder.
         let across = (x / self.half_width).min(1.0);
         let line = lowest + (self.side - lowest) * across * across * across + 1.6 * (x - self.half_width).max(0.0);

@@ -29,6 +29,8 @@ pub(crate) struct Fur {
     pub(crate) openness: Vec<f32>,
     /// Size of a tuft in metres.
     pub(crate) tuft: f32,
+    /// How far short hairs that are blended cover the skin, 0 to 1.
+    pub(crate) cover: f32,
 }
 
 /// A layer of ribbons.
@@ -49,6 +51,7 @@ pub(crate) fn fur(hair: &HairMesh, colour: Rgb, tuft: f32, head: &Fitting) -> La
         level: hair.vertices.iter().map(|vertex| vertex.along).collect(),
         openness: hair.vertices.iter().map(|vertex| vertex.openness).collect(),
         tuft,
+        cover: 1.0,
     };
     layer(hair, Box::new(material), head)
 }
@@ -88,7 +91,9 @@ impl Material for Locks {
 impl Material for Fur {
     fn shade(&self, at: &Fragment, light: &Illumination) -> Shade {
         let tone = 0.85 + 0.3 * cell(at.texture, self.tuft * 0.6);
-        Shade { light: shade(scale(self.colour, at.mean(&self.openness) * tone), at, light), alpha: 1.0 }
+        let colour = scale(self.colour, at.mean(&self.openness) * tone);
+        let alpha = self.cover * at.mean(&self.density) * (0.5 + cell(at.texture, self.tuft));
+        Shade { light: shade(colour, at, light), alpha }
     }
 
     fn alpha(&self, texture: [f32; 2], vertices: [u32; 3], weights: Vec3) -> f32 {
