@@ -11,7 +11,7 @@
 mod attire;
 pub mod backdrop;
 mod body;
-mod colour;
+pub mod colour;
 pub mod figure;
 pub mod head;
 pub mod light;

@@ -78,7 +78,13 @@ impl Shell {
             Corner { place, normal, template, bend: model.mask(Mask::Bend)[vertex], depth: self.cut.depth(template) }
         };
         let mut mesh = Mesh::default();
-        let mut cloth = Cloth { stuff: self.stuff, colour: self.colour, band: self.cut.band, template: Vec::new(), depth: Vec::new() };
+        let mut cloth = Cloth {
+            stuff: self.stuff,
+            colour: self.colour,
+            band: self.cut.band,
+            template: Vec::new(),
+            depth: Vec::new(),
+        };
         let mut placed = vec![None; skin.positions.len()];
         for triangle in &skin.triangles {
             let kept = triangle.map(corner);
@@ -110,11 +116,11 @@ impl Shell {
                 // The edge is curved: halve towards it.
                 let (mut low, mut high) = (0.0, 1.0);
                 for _ in 0..10 {
-                    let middle = (low + high) / 2.0;
+                    let middle = f32::midpoint(low, high);
                     let depth = self.cut.depth(between(here.template, next.template, middle));
                     if (depth < 0.0) == (here.depth < 0.0) { low = middle } else { high = middle }
                 }
-                let part = (low + high) / 2.0;
+                let part = f32::midpoint(low, high);
                 outline.push(Corner {
                     place: between(here.place, next.place, part),
                     normal: unit(between(here.normal, next.normal, part)),
@@ -131,7 +137,8 @@ impl Shell {
 /// Hides the skin that lies well below cloth.
 pub(crate) fn cover(skin: &mut Mesh, shells: &[Shell]) {
     let model = HeadModel::shared();
-    let covered: Vec<bool> = skin.follows
+    let covered: Vec<bool> = skin
+        .follows
         .iter()
         .map(|&vertex| {
             let template = model.base()[vertex as usize];
