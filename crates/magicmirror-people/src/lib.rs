@@ -8,9 +8,10 @@
 //! functions, no fused multiply-add, randomness from ChaCha). Not here: files and video (`magicmirror-media`), data sets
 //! (`magicmirror-engine`).
 
+mod attire;
 pub mod backdrop;
 mod body;
-mod colour;
+pub mod colour;
 pub mod figure;
 pub mod head;
 pub mod light;
