@@ -8,4 +8,5 @@
 //! functions, no fused multiply-add, randomness from ChaCha). Not here: files and video (`magicmirror-media`), data sets
 //! (`magicmirror-engine`).
 
+pub mod motion;
 pub mod scene;
