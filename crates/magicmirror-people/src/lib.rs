@@ -10,3 +10,7 @@
 
 pub mod motion;
 pub mod scene;
+
+pub mod backdrop;
+mod colour;
+pub mod light;
