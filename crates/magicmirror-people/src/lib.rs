@@ -8,6 +8,8 @@
 //! functions, no fused multiply-add, randomness from ChaCha). Not here: files and video (`magicmirror-media`), data sets
 //! (`magicmirror-engine`).
 
+pub mod captions;
+pub mod graph;
 pub mod motion;
 pub mod scene;
 

@@ -128,6 +128,11 @@ impl Action {
         self >= Self::Smile
     }
 
+    /// Whether the head ends up elsewhere, so that it should begin facing the viewer.
+    pub fn turns_head(self) -> bool {
+        (Self::TurnLeft..=Self::LookDown).contains(&self)
+    }
+
     /// Whether natural blinks may come on top.
     pub(super) fn leaves_eyes_alone(self) -> bool {
         !matches!(self, Self::Blink | Self::Wink | Self::Surprise | Self::Yawn | Self::Laugh)
@@ -150,7 +155,7 @@ impl Action {
                 let sweep = side * wave(part.time, 1.0 / part.length.max(1.5), 0.0);
                 head([0.5 * strength * busy * sweep, 0.0, 0.0], 0.3)
             }
-            Self::Nod => head([0.0, (0.2 * cycle(1.3) - 0.06) * strength * busy, 0.0], -0.9),
+            Self::Nod => head([0.0, (0.26 * cycle(1.3) - 0.06) * strength * busy, 0.0], -0.9),
             Self::ShakeHead => head([side * 0.34 * strength * busy * cycle(1.1), 0.0, 0.0], -0.8),
             Self::TiltHead => head([0.0, 0.0, side * 0.31 * strength * hold], 0.0),
             Self::LookUp => head([0.0, 0.38 * strength * hold, 0.0], 0.4),
@@ -167,17 +172,24 @@ impl Action {
             Self::Sing => speech(part.time * speed * 0.45, strength * busy, 1.7),
             Self::Laugh => laugh(part.time * speed, strength * hold),
             Self::Smile => Change::of(Expression::Grin.units(), hold),
-            Self::Surprise => {
-                Change { sway: [0.0, 0.0, -0.02 * hold], ..with_head(Change::of(SURPRISE, hold * strength), 0.06 * hold) }
-            }
+            Self::Surprise => Change {
+                sway: [0.0, 0.0, -0.02 * hold],
+                ..with_head(Change::of(SURPRISE, hold * strength), 0.06 * hold)
+            },
             Self::Frown => with_head(Change::of(FROWN, hold), -0.07 * hold),
             Self::Pout => with_head(Change::of(POUT, hold), -0.05 * hold),
             Self::RaiseBrows => {
-                let times: f32 = (0..2).map(|time| bump(part.time, part.length * (0.1 + 0.45 * time as f32), part.length * 0.4)).sum();
+                let times: f32 = (0..2)
+                    .map(|time| bump(part.time, part.length * (0.1 + 0.45 * time as f32), part.length * 0.4))
+                    .sum();
                 Change::of(BROWS_UP, times)
             }
-            Self::Yawn => with_head(Change::of(YAWN, bump(part.time, 0.1 * part.length, 0.85 * part.length)), 0.1 * hold),
-            Self::PuffCheeks => Change::of(&[("cheekPuff", 1.0), ("mouthPressLeft", 0.4), ("mouthPressRight", 0.4)], hold),
+            Self::Yawn => {
+                with_head(Change::of(YAWN, bump(part.time, 0.1 * part.length, 0.85 * part.length)), 0.1 * hold)
+            }
+            Self::PuffCheeks => {
+                Change::of(&[("cheekPuff", 1.0), ("mouthPressLeft", 0.4), ("mouthPressRight", 0.4)], hold)
+            }
             Self::Blink => {
                 let gap = part.length / 3.0;
                 let lids = (0..3).map(|time| bump(part.time, gap * (0.2 + time as f32), (0.8 * gap).min(0.6))).sum();
@@ -202,7 +214,11 @@ impl Change {
 
 /// A turned head, and eyes that go with it by a share of the turn (or stay on the viewer, if that is negative).
 fn head([yaw, pitch, roll]: [f32; 3], eyes: f32) -> Change {
-    Change { pose: HeadPose { yaw, pitch, roll }, gaze: Gaze { yaw: eyes * yaw, pitch: eyes * pitch }, ..Change::none() }
+    Change {
+        pose: HeadPose { yaw, pitch, roll },
+        gaze: Gaze { yaw: eyes * yaw, pitch: eyes * pitch },
+        ..Change::none()
+    }
 }
 
 fn with_head(mut change: Change, pitch: f32) -> Change {
@@ -219,7 +235,8 @@ fn speech(time: f32, strength: f32, width: f32) -> Change {
     let mut change = Change::of(&[("jawOpen", jaw.min(0.85))], strength);
     change.face(&[("mouthFunnel", 0.5), ("mouthPucker", 0.25)], strength * rounding.max(0.0));
     change.face(&[("mouthStretchLeft", 0.4), ("mouthStretchRight", 0.4)], strength * (-rounding).max(0.0));
-    change.face(&[("browInnerUp", 0.3), ("browOuterUpLeft", 0.2), ("browOuterUpRight", 0.2)], strength * (stress - 0.5));
+    change
+        .face(&[("browInnerUp", 0.3), ("browOuterUpLeft", 0.2), ("browOuterUpRight", 0.2)], strength * (stress - 0.5));
     change.add(head([0.05 * wave(time, 0.47, 0.0), 0.05 * (stress - 0.75) * 4.0, 0.03 * wave(time, 0.61, 0.2)], -0.9));
     change.pose.yaw *= strength.min(1.0);
     change

@@ -28,16 +28,8 @@ pub enum Expression {
 
 impl Expression {
     /// All of them.
-    pub const ALL: [Self; 8] = [
-        Self::Neutral,
-        Self::Smile,
-        Self::Grin,
-        Self::Surprise,
-        Self::Frown,
-        Self::Sadness,
-        Self::Pout,
-        Self::Smirk,
-    ];
+    pub const ALL: [Self; 8] =
+        [Self::Neutral, Self::Smile, Self::Grin, Self::Surprise, Self::Frown, Self::Sadness, Self::Pout, Self::Smirk];
 
     /// Its name in data sets.
     pub fn name(self) -> &'static str {
