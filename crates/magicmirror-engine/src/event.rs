@@ -29,6 +29,10 @@ pub enum Stage {
     Write,
     /// Downloading a file.
     Download,
+    /// Drawing people for a data set.
+    DrawPeople,
+    /// Reading a data set.
+    ReadDataset,
 }
 
 impl Stage {
@@ -43,6 +47,8 @@ impl Stage {
             Self::EncodeFrames => "encoding frames",
             Self::Write => "writing",
             Self::Download => "downloading",
+            Self::DrawPeople => "drawing people",
+            Self::ReadDataset => "reading shards",
         }
     }
 }
