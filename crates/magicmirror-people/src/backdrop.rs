@@ -68,7 +68,9 @@ impl Backdrop {
         let step = 2.0 * half(camera) / size.height as f32 * canvas_from_metres;
         let left = Canvas::ASPECT / 2.0 + camera.right * canvas_from_metres - step * (size.width as f32 - 1.0) / 2.0;
         let top = 0.5 - camera.up * canvas_from_metres - step * (size.height as f32 - 1.0) / 2.0;
-        let columns: Vec<_> = (0..size.width).map(|column| taps(left + step * column as f32, self.canvas.height, self.canvas.width)).collect();
+        let columns: Vec<_> = (0..size.width)
+            .map(|column| taps(left + step * column as f32, self.canvas.height, self.canvas.width))
+            .collect();
         let mut view = Vec::with_capacity(size.width * size.height);
         for row in 0..size.height {
             let (upper, lower, down) = taps(top + step * row as f32, self.canvas.height, self.canvas.height);

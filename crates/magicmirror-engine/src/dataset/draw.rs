@@ -5,9 +5,8 @@ use std::path::Path;
 use magicmirror_media::{MediaError, RgbImage, encode_mp4, encode_png};
 use magicmirror_people::captions::caption;
 use magicmirror_people::graph::SceneGraph;
-use magicmirror_people::person::Person;
 use magicmirror_people::scene::{Moment, Picture, Size};
-use magicmirror_people::set::{Scene, Set};
+use magicmirror_people::{Person, Scene, Set};
 use rand::Rng;
 
 use super::{DatasetError, Identity, Kind, Mask, Metadata, Recipe, Reference, Split, Truth};

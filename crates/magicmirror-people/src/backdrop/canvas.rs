@@ -150,7 +150,8 @@ fn value_noise(seed: u32, x: f32, y: f32) -> f32 {
 
 /// A number from 0 to 1 for a lattice point: a multiplicative hash with two rounds of mixing.
 pub(super) fn lattice(seed: u32, x: i32, y: i32) -> f32 {
-    let mut hash = seed.wrapping_mul(0x9E37_79B9) ^ (x as u32).wrapping_mul(0x85EB_CA6B) ^ (y as u32).wrapping_mul(0xC2B2_AE35);
+    let mut hash =
+        seed.wrapping_mul(0x9E37_79B9) ^ (x as u32).wrapping_mul(0x85EB_CA6B) ^ (y as u32).wrapping_mul(0xC2B2_AE35);
     hash = (hash ^ (hash >> 15)).wrapping_mul(0x2C1B_3C6D);
     hash = (hash ^ (hash >> 12)).wrapping_mul(0x297A_2D39);
     ((hash ^ (hash >> 15)) >> 8) as f32 / 16_777_216.0

@@ -15,7 +15,9 @@ pub(super) fn living_room(canvas: &mut Canvas, random: &mut ChaCha8Rng, mood: &M
     let curtain = mood.lit(pick(random, &[0xB8_5C_48, 0xE9_DF_CC, 0x5D_75_8C, 0x8A_8F_5A]));
     pane(canvas, random, mood, [window - 0.19, 0.14, window + 0.19, 0.66], 2);
     for edge in [window - 0.21, window + 0.21] {
-        canvas.paint([edge - 0.065, 0.10, edge + 0.065, 0.80], |x, _, _| scale(curtain, 0.85 + 0.2 * libm::sinf(x * 190.0)));
+        canvas.paint([edge - 0.065, 0.10, edge + 0.065, 0.80], |x, _, _| {
+            scale(curtain, 0.85 + 0.2 * libm::sinf(x * 190.0))
+        });
     }
     for (index, top) in [(0, between(random, 0.20, 0.26)), (1, between(random, 0.17, 0.24)), (2, 0.25)] {
         let left = 1.0 - side * (0.09 + 0.23 * index as f32) - 0.07;
@@ -56,7 +58,10 @@ pub(super) fn kitchen(canvas: &mut Canvas, random: &mut ChaCha8Rng, mood: &Mood)
         let row = (y / high).floor();
         let across = x / wide + if wide > high { 0.5 * row } else { 0.0 };
         let grout = across - across.floor() < 0.004 / wide || y / high - row < 0.004 / high;
-        scale(tile, if grout { 0.62 } else { 0.94 + 0.1 * super::canvas::lattice(7, across.floor() as i32, row as i32) })
+        scale(
+            tile,
+            if grout { 0.62 } else { 0.94 + 0.1 * super::canvas::lattice(7, across.floor() as i32, row as i32) },
+        )
     });
     let front = mood.lit(pick(random, &[0xF4_F2_EC, 0x6F_8F_86, 0x35_50_6B, 0xA8_7A_4E, 0xC4_C9_CC]));
     let shift = between(random, 0.0, 0.26);
@@ -113,7 +118,8 @@ pub(super) fn office(canvas: &mut Canvas, random: &mut ChaCha8Rng, mood: &Mood) 
     canvas.gradient([screen - 0.14, 0.49, screen + 0.14, 0.66], scale(glass, 0.85), scale(glass, 0.5));
     for line in 0..5 {
         let top = 0.51 + 0.026 * line as f32;
-        canvas.rectangle([screen - 0.12, top, screen - 0.12 + between(random, 0.08, 0.22), top + 0.008], rgb(0xE6_EE_F4));
+        canvas
+            .rectangle([screen - 0.12, top, screen - 0.12 + between(random, 0.08, 0.22), top + 0.008], rgb(0xE6_EE_F4));
     }
     canvas.rectangle([screen - 0.012, 0.67, screen + 0.012, 0.73], mood.lit(0x22_22_24));
     canvas.block([0.0, 0.73, Canvas::ASPECT, 1.0], mood.lit(pick(random, &[0x9A_74_4E, 0xD8_D4_CC, 0x5E_46_34])));
@@ -129,8 +135,10 @@ pub(super) fn office(canvas: &mut Canvas, random: &mut ChaCha8Rng, mood: &Mood) 
 pub(super) fn library(canvas: &mut Canvas, random: &mut ChaCha8Rng, mood: &Mood) {
     let wood = pick(random, &[0x5A_38_20, 0x7A_50_2C, 0x3F_2A_1C]);
     canvas.rectangle([0.0, 0.0, Canvas::ASPECT, 1.0], scale(mood.lit(wood), 0.25));
-    let books =
-        [0x7A_22_22, 0x2A_45_6E, 0x2F_5A_3C, 0xC9_A4_5C, 0x4A_30_24, 0xD8_CC_B4, 0x8A_5A_2A, 0x5C_2F_55, 0x30_30_36, 0xA8_48_30];
+    let books = [
+        0x7A_22_22, 0x2A_45_6E, 0x2F_5A_3C, 0xC9_A4_5C, 0x4A_30_24, 0xD8_CC_B4, 0x8A_5A_2A, 0x5C_2F_55, 0x30_30_36,
+        0xA8_48_30,
+    ];
     let spacing = between(random, 0.15, 0.18);
     let mut board = between(random, 0.04, 0.12);
     while board < 1.0 + spacing {
@@ -196,7 +204,8 @@ fn pane(canvas: &mut Canvas, random: &mut ChaCha8Rng, mood: &Mood, area: Area, a
 fn picture(canvas: &mut Canvas, random: &mut ChaCha8Rng, mood: &Mood, area: Area) {
     canvas.rectangle(area, mood.lit(pick(random, &[0x2E_26_20, 0x8A_6A_3A, 0xF4_F2_EE])));
     let inner = [area[0] + 0.012, area[1] + 0.012, area[2] - 0.012, area[3] - 0.012];
-    let mut colour = || -> Rgb { mood.lit(pick(random, &[0xD9_8E_5A, 0x5E_87_9E, 0xE8_D9_B0, 0x7E_9A_6A, 0xB8_5A_52, 0x3A_4A_5E])) };
+    let mut colour =
+        || -> Rgb { mood.lit(pick(random, &[0xD9_8E_5A, 0x5E_87_9E, 0xE8_D9_B0, 0x7E_9A_6A, 0xB8_5A_52, 0x3A_4A_5E])) };
     let (upper, lower, disc) = (colour(), colour(), colour());
     canvas.gradient(inner, upper, lower);
     canvas.ellipse([(area[0] + area[2]) / 2.0, (area[1] + area[3]) / 2.0], [0.022, 0.022], disc, 0.0);

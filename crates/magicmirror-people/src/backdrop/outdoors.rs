@@ -24,9 +24,8 @@ pub(super) fn park(canvas: &mut Canvas, random: &mut ChaCha8Rng, mood: &Mood) {
     let (far, near) = (random.random::<u32>(), random.random::<u32>());
     canvas.below(|x| 0.47 - 0.12 * noise(far, x * 6.0, 0.0), |_, depth| scale(haze(0x4E_7A_48, 0.35), 1.1 - depth));
     let lawn = mood.lit(pick(random, &[0x6F_9E_3E, 0x5C_8C_3A, 0x84_A8_4C]));
-    canvas.below(|_| 0.60, |x, depth| {
-        scale(lawn, 0.8 + 0.5 * depth + 0.3 * (noise(near, x * 9.0, depth * 40.0) - 0.5))
-    });
+    canvas
+        .below(|_| 0.60, |x, depth| scale(lawn, 0.8 + 0.5 * depth + 0.3 * (noise(near, x * 9.0, depth * 40.0) - 0.5)));
     let path = between(random, 0.7, 1.3);
     let gravel = mood.lit(0xCF_BE_98);
     canvas.paint([0.0, 0.60, Canvas::ASPECT, 1.0], |x, y, old| {
@@ -72,12 +71,14 @@ pub(super) fn street(canvas: &mut Canvas, random: &mut ChaCha8Rng, mood: &Mood) 
         left += width;
     }
     let stone = random.random::<u32>();
-    canvas.below(|_| 0.80, |x, depth| {
-        scale(mood.lit(0x9A_96_90), 0.9 + 0.2 * (noise(stone, x * 12.0, depth * 30.0) - 0.5))
-    });
-    canvas.below(|_| 0.87, |x, depth| {
-        scale(mood.lit(0x55_56_58), 0.9 + 0.2 * (noise(stone, x * 20.0, depth * 50.0) - 0.5))
-    });
+    canvas.below(
+        |_| 0.80,
+        |x, depth| scale(mood.lit(0x9A_96_90), 0.9 + 0.2 * (noise(stone, x * 12.0, depth * 30.0) - 0.5)),
+    );
+    canvas.below(
+        |_| 0.87,
+        |x, depth| scale(mood.lit(0x55_56_58), 0.9 + 0.2 * (noise(stone, x * 20.0, depth * 50.0) - 0.5)),
+    );
     for x in [1.0 - between(random, 0.22, 0.3), 1.0 + between(random, 0.26, 0.4)] {
         canvas.rectangle([x - 0.008, 0.34, x + 0.008, 0.82], mood.lit(0x2A_2E_30));
         canvas.ellipse([x, 0.33], [0.03, 0.035], if mood.dark { rgb(0xFF_E2_A0) } else { mood.lit(0xE8_E8_E0) }, 0.2);
@@ -89,7 +90,8 @@ pub(super) fn street(canvas: &mut Canvas, random: &mut ChaCha8Rng, mood: &Mood) 
 
 /// One front, `[left, top, right]`.
 fn house(canvas: &mut Canvas, random: &mut ChaCha8Rng, mood: &Mood, [left, top, right]: [f32; 3]) {
-    let front = mood.lit(pick(random, &[0xB8_6A_4E, 0xE2_C9_98, 0xC9_9A_8A, 0xD9_D2_C4, 0x8F_A2_A8, 0xA8_4E_40, 0xD8_A8_5A]));
+    let front =
+        mood.lit(pick(random, &[0xB8_6A_4E, 0xE2_C9_98, 0xC9_9A_8A, 0xD9_D2_C4, 0x8F_A2_A8, 0xA8_4E_40, 0xD8_A8_5A]));
     let brick = random.random::<u32>();
     canvas.paint([left, top, right, 0.80], |x, y, _| {
         let tone = lattice(brick, (x / 0.03) as i32, (y / 0.013) as i32);
@@ -132,11 +134,14 @@ pub(super) fn beach(canvas: &mut Canvas, random: &mut ChaCha8Rng, mood: &Mood) {
     let horizon = between(random, 0.46, 0.50);
     let (deep, shallow) = pick(random, &[(0x1F_5F_96, 0x4F_B2_B8), (0x2A_6A_8C, 0x6F_B8_B0), (0x15_52_8A, 0x3A_9A_C0)]);
     let waves = random.random::<u32>();
-    canvas.below(|_| horizon, |x, depth| {
-        let water = mix(mix(mood.lit(deep), mood.zenith, 0.25), mood.lit(shallow), (depth / 0.2).min(1.0));
-        let crest = noise(waves, x * (14.0 - 30.0 * depth), depth * 90.0);
-        plus(water, scale(mood.horizon, 0.45 * ((crest - 0.6) * 3.0).max(0.0)))
-    });
+    canvas.below(
+        |_| horizon,
+        |x, depth| {
+            let water = mix(mix(mood.lit(deep), mood.zenith, 0.25), mood.lit(shallow), (depth / 0.2).min(1.0));
+            let crest = noise(waves, x * (14.0 - 30.0 * depth), depth * 90.0);
+            plus(water, scale(mood.horizon, 0.45 * ((crest - 0.6) * 3.0).max(0.0)))
+        },
+    );
     let sail = 1.0 + pick(random, &[-1.0, 1.0]) * between(random, 0.18, 0.36);
     canvas.paint([sail - 0.04, horizon - 0.12, sail + 0.04, horizon], |x, y, old| {
         let rise = horizon - y;
@@ -148,16 +153,21 @@ pub(super) fn beach(canvas: &mut Canvas, random: &mut ChaCha8Rng, mood: &Mood) {
     let sand = mood.lit(pick(random, &[0xE6_CF_A0, 0xD8_BC_8A, 0xEE_DD_B8]));
     canvas.below(|x| edge(x) - 0.018, |_, _| mood.lit(0xF6_FA_FA));
     canvas.below(|x| edge(x) + 0.008, |_, depth| scale(sand, 0.72 + 2.0 * depth.min(0.12)));
-    canvas.below(|x| edge(x) + 0.10, |x, depth| {
-        scale(sand, 0.96 + 0.16 * (noise(shore, x * 30.0, depth * 60.0) - 0.5))
-    });
+    canvas
+        .below(|x| edge(x) + 0.10, |x, depth| scale(sand, 0.96 + 0.16 * (noise(shore, x * 30.0, depth * 60.0) - 0.5)));
     let pole = 1.0 + pick(random, &[-1.0, 1.0]) * between(random, 0.24, 0.4);
     let cloth = mood.lit(pick(random, &[0xD8_3A_36, 0x2E_7A_B8, 0xE8_A8_2E]));
     canvas.rectangle([pole - 0.006, 0.50, pole + 0.006, 0.86], mood.lit(0xEE_E6_D6));
     canvas.paint([pole - 0.15, 0.40, pole + 0.15, 0.52], |x, y, old| {
         let (across, rise) = ((x - pole) / 0.15, (0.52 - y) / 0.12);
         let stripe = ((across + 1.0) * 4.0) as i32 % 2 == 0;
-        if across * across + rise * rise > 1.0 { old } else if stripe { cloth } else { mood.lit(0xF4_F0_E8) }
+        if across * across + rise * rise > 1.0 {
+            old
+        } else if stripe {
+            cloth
+        } else {
+            mood.lit(0xF4_F0_E8)
+        }
     });
 }
 
@@ -196,7 +206,8 @@ pub(super) fn mountains(canvas: &mut Canvas, random: &mut ChaCha8Rng, mood: &Moo
 /// Peaks, 0 to 1.
 fn ridge(seed: u32, x: f32) -> f32 {
     let cell = x.floor();
-    let summit = |index: f32| (index + 0.3 + 0.4 * lattice(seed, index as i32, 1), 0.45 + 0.55 * lattice(seed, index as i32, 2));
+    let summit =
+        |index: f32| (index + 0.3 + 0.4 * lattice(seed, index as i32, 1), 0.45 + 0.55 * lattice(seed, index as i32, 2));
     [cell - 1.0, cell, cell + 1.0].into_iter().fold(0.0, |best: f32, index| {
         let (place, height) = summit(index);
         best.max(height - 0.62 * (x - place).abs())
@@ -217,7 +228,11 @@ pub(super) fn night_city(canvas: &mut Canvas, random: &mut ChaCha8Rng, mood: &Mo
             canvas.paint([left + 0.01, top + 0.015, left + width - 0.01, 0.92], |x, y, old| {
                 let (column, row) = (((x - left) / 0.019) as i32, ((y - top) / 0.026) as i32);
                 let inside = (x - left) / 0.019 - column as f32 > 0.35 && (y - top) / 0.026 - row as f32 > 0.42;
-                if inside && lattice(seed, column, row) < 0.42 { scale(lit, 0.3 + 0.7 * lattice(seed, row, column)) } else { old }
+                if inside && lattice(seed, column, row) < 0.42 {
+                    scale(lit, 0.3 + 0.7 * lattice(seed, row, column))
+                } else {
+                    old
+                }
             });
             left += width + between(random, -0.01, 0.05);
         }
