@@ -93,7 +93,7 @@ def region_masks(positions, texture_at):
     scalp = smoothstep(-0.10, 0.10, y - line) * (1 - masks["ears"])
     # The beard: below a line from the ear to the mouth corner, above the throat; the moustache under the nose.
     upper = 6.62 + 0.45 * smoothstep(0.35, 0.75, x) + 0.35 * smoothstep(0.9, 0.5, z) * smoothstep(0.6, 0.75, x)
-    jaw = smoothstep(0.07, -0.07, y - upper) * smoothstep(5.95, 6.12, y) * smoothstep(0.25, 0.55, z)
+    jaw = smoothstep(0.07, -0.07, y - upper) * smoothstep(5.85, 6.25, y) * smoothstep(0.20, 0.75, z)
     moustache = smoothstep(6.55, 6.62, y) * smoothstep(6.83, 6.77, y) * smoothstep(0.42, 0.34, x) * (z > 1.2)
     outside = (1 - masks["lips"]) * (1 - masks["inside-mouth"]) * (1 - masks["ears"])
     masks["scalp"] = scalp
@@ -149,7 +149,11 @@ def main():
                 total[vertex] += weight * level
         return total
 
-    bend = bone({"neck01": 0.33, "neck02": 0.67, "neck03": 0.9, "head": 1.0, "jaw": 1.0, "eye.L": 1.0, "eye.R": 1.0})
+    # All bones but those of the trunk and the limbs are the head's.
+    trunk = ("root", "pelvis", "spine", "breast", "clavicle", "shoulder", "upperarm", "lowerarm", "wrist", "metacarpal", "finger",
+             "upperleg", "lowerleg", "foot", "toe")
+    neck = {"neck01": 0.33, "neck02": 0.67, "neck03": 0.9}
+    bend = numpy.minimum(bone({name: neck.get(name, 1.0) for name in weights if not name.startswith(trunk)}), 1)
     for part in PARTS:
         if part not in ("skin", "garment"):
             bend[members(PARTS[part])] = 1.0

@@ -13,6 +13,8 @@ const HEAD_HEIGHT: f32 = 0.235;
 const ARM_LOWERING: f32 = 0.52;
 /// The eyeball's turn at weight 1 of an `eyeLook…` unit, in radians.
 const LOOK: f32 = 0.5;
+/// The middle of the mouth on the base mesh.
+const MOUTH: Vec3 = [0.0, -0.066, 0.106];
 /// Steps of the neck's curve.
 const STEPS: usize = 12;
 
@@ -66,7 +68,9 @@ impl Figure {
         for &(target, weight) in &person.shape {
             model.apply(target, weight, &mut rest);
         }
+        even_out(model, &mut rest);
         lower_arms(model, &mut rest);
+        close_mouth(model, &mut rest);
         let base = model.base();
         let size = HEAD_HEIGHT / (rest[marks.crown][1] - rest[marks.chin][1]);
         let middle = scaled(add(rest[marks.crown], rest[marks.chin]), 0.5);
@@ -119,6 +123,10 @@ impl Figure {
             *weight = given.clamp(0.0, 1.0);
         }
         look(&mut weights, moment);
+        // This unit closes lips over an open jaw.
+        let jaw = weights[unit_number("jawOpen")];
+        let close = &mut weights[unit_number("mouthClose")];
+        *close = close.min(jaw);
         let mut moves = vec![[0.0; 3]; model.base().len()];
         for (unit, &weight) in weights.iter().enumerate() {
             if weight > 0.0 {
@@ -229,6 +237,26 @@ fn unit_number(name: &str) -> usize {
     EXPRESSION_UNITS.iter().position(|unit| *unit == name).unwrap_or_default()
 }
 
+/// Smooths what shapes have moved: their offsets are rounded to tenths of millimetres, which shows as ripples.
+fn even_out(model: &HeadModel, rest: &mut [Vec3]) {
+    let base = model.base();
+    for _ in 0..2 {
+        let moved: Vec<Vec3> = rest.iter().zip(base).map(|(&place, &base)| sub(place, base)).collect();
+        let mut sums = vec![([0.0; 3], 0.0f32); rest.len()];
+        for triangle in model.triangles(Part::Skin) {
+            let vertices = triangle.map(|corner| model.source()[corner as usize] as usize);
+            for (corner, &vertex) in vertices.iter().enumerate() {
+                let (sum, count) = &mut sums[vertex];
+                *sum = add(*sum, add(moved[vertices[(corner + 1) % 3]], moved[vertices[(corner + 2) % 3]]));
+                *count += 2.0;
+            }
+        }
+        for (vertex, (sum, count)) in sums.into_iter().enumerate().filter(|(_, (_, count))| *count > 0.0) {
+            rest[vertex] = add(base[vertex], between(moved[vertex], scaled(sum, 1.0 / count), 0.5));
+        }
+    }
+}
+
 fn lower_arms(model: &HeadModel, rest: &mut [Vec3]) {
     let shoulders = [Joint::LeftShoulder, Joint::RightShoulder].map(|joint| model.joint(joint, rest));
     for (place, &arm) in rest.iter_mut().zip(model.mask(Mask::Arm)) {
@@ -239,6 +267,70 @@ fn lower_arms(model: &HeadModel, rest: &mut [Vec3]) {
             *place = add(rotated(&turn, sub(*place, shoulder)), shoulder);
         }
     }
+}
+
+/// Brings lips together that shapes have parted.
+fn close_mouth(model: &HeadModel, rest: &mut [Vec3]) {
+    /// How far the correction reaches, in metres on the base mesh.
+    const REACH: f32 = 0.009;
+    let base = model.base();
+    let seam = seam(model);
+    let gaps: Vec<Vec3> = seam
+        .iter()
+        .map(|&[upper, lower]| {
+            let gap = sub(rest[upper], rest[lower]);
+            // On the base mesh the lips only just meet.
+            [0.0, (gap[1] - (base[upper][1] - base[lower][1])).max(0.0) + 0.0008, 0.0]
+        })
+        .collect();
+    let corrected: Vec<(usize, Vec3)> = lips(model)
+        .iter()
+        .map(|&(vertex, upper)| {
+            let (mut sum, mut total, mut nearest) = ([0.0; 3], 1e-9, f32::MAX);
+            for (pair, gap) in seam.iter().zip(&gaps) {
+                let distance = length(sub(base[vertex], base[pair[usize::from(!upper)]]));
+                let weight = 1.0 / (distance * distance + 1e-7);
+                sum = add(sum, scaled(*gap, weight));
+                total += weight;
+                nearest = nearest.min(distance);
+            }
+            let share = crate::space::smoothstep(REACH, 0.0, nearest) * if upper { -0.5 } else { 0.5 };
+            (vertex, scaled(sum, share / total))
+        })
+        .collect();
+    for (vertex, shift) in corrected {
+        rest[vertex] = add(rest[vertex], shift);
+    }
+}
+
+/// Vertices round the mouth, and whether they belong to the upper lip (which an opening jaw leaves in place).
+fn lips(model: &HeadModel) -> &'static [(usize, bool)] {
+    static LIPS: std::sync::OnceLock<Vec<(usize, bool)>> = std::sync::OnceLock::new();
+    LIPS.get_or_init(|| {
+        let mut moves = vec![[0.0; 3]; model.base().len()];
+        model.apply(model.unit(unit_number("jawOpen")), 1.0, &mut moves);
+        let most = moves.iter().map(|&step| -step[1]).fold(0.0, f32::max);
+        let skin = model.triangles(Part::Skin).iter().flatten().map(|&corner| model.source()[corner as usize] as usize);
+        let mut vertices: Vec<usize> = skin.filter(|&vertex| length(sub(model.base()[vertex], MOUTH)) < 0.045).collect();
+        vertices.sort_unstable();
+        vertices.dedup();
+        vertices.into_iter().map(|vertex| (vertex, -moves[vertex][1] < 0.35 * most)).collect()
+    })
+}
+
+/// Pairs of vertices of the upper and the lower lip that touch on the base mesh.
+fn seam(model: &HeadModel) -> &'static [[usize; 2]] {
+    static SEAM: std::sync::OnceLock<Vec<[usize; 2]>> = std::sync::OnceLock::new();
+    SEAM.get_or_init(|| {
+        let base = model.base();
+        let (upper, lower): (Vec<_>, Vec<_>) = lips(model).iter().partition(|(_, upper)| *upper);
+        let pairs = upper.iter().filter_map(|&(above, _)| {
+            let apart = |below: usize| length(sub(base[above], base[below]));
+            let (below, _) = lower.iter().min_by(|a, b| apart(a.0).total_cmp(&apart(b.0)))?;
+            (apart(*below) < 0.0022 && base[above][2] > MOUTH[2] - 0.02).then_some([above, *below])
+        });
+        pairs.collect()
+    })
 }
 
 fn marks(model: &HeadModel) -> &'static Marks {

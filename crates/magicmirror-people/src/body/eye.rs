@@ -56,8 +56,8 @@ impl Material for Eye {
         // The lids' edges and the shade below them.
         let [upper, lower] = self.lids.map(|(vertex, rest)| rest[1] + light.pose.moves[vertex][1] / self.size);
         let arc = 0.42 * right * right;
-        let open = smoothstep(-0.06, 0.42, upper - arc - up) * (0.45 + 0.55 * smoothstep(-0.10, 0.22, up - lower - arc));
-        let open = 0.18 + 0.82 * open * smoothstep(1.05, 0.55, right.abs());
+        let open = smoothstep(-0.10, 0.30, upper - arc - up) * (0.45 + 0.55 * smoothstep(-0.10, 0.22, up - lower - arc));
+        let open = 0.30 + 0.70 * open * smoothstep(1.15, 0.6, right.abs());
         let surface = Surface { albedo: colour, normal: at.normal, open, gloss: 0.25, softness: [0.22, 0.16, 0.14] };
         let direct = light.direct * (0.25 + 0.75 * open);
         let shaded = lit(&surface, at, &Illumination { direct, ..*light });
@@ -69,7 +69,7 @@ impl Eye {
     fn white(&self, right: f32, up: f32) -> Rgb {
         let corner = smoothstep(0.35, 0.95, right.abs());
         let veins = smooth(17 + self.side as u32, [right * 9.0, up * 26.0, 1.0]).max(0.0) * corner;
-        let white = mix([0.74, 0.71, 0.69], [0.70, 0.64, 0.52], 0.5 * self.age);
+        let white = mix([0.64, 0.61, 0.59], [0.60, 0.55, 0.45], 0.5 * self.age);
         mix(white, [0.60, 0.30, 0.27], 0.45 * corner + 0.2 * veins)
     }
 
@@ -98,8 +98,8 @@ impl Eye {
             let near = smoothstep(0.965, 0.985, dot(mirrored, lamp.direction));
             sum = plus(sum, scale(lamp.colour, near * direct * 0.85));
         }
-        let window = smoothstep(0.93, 0.965, dot(mirrored, [0.30, 0.52, 0.80]));
-        let sky = plus(scale(light.lights.sky, 0.30 * window), scale(times(light.lights.sky, [0.03, 0.034, 0.04]), 1.0));
+        let window = smoothstep(0.955, 0.975, dot(mirrored, [0.30, 0.52, 0.80]));
+        let sky = plus(scale(light.lights.sky, 0.22 * window), scale(light.lights.sky, 0.012));
         plus(sum, sky)
     }
 }
@@ -151,23 +151,31 @@ pub(super) fn lashes(person: &Person, figure: &Figure) -> Layer {
         _ => 0.45,
     };
     let colour = mix(person.brows.colour, [0.012, 0.010, 0.009], 0.7);
-    let material = Lashes { colour, strong };
+    let lower = mesh.follows.iter().map(|&vertex| {
+        let place = base[vertex as usize];
+        f32::from(place[1] < figure.base_eye(place[0] > 0.0)[1] - 0.0008)
+    });
+    let material = Lashes { colour, strong, lower: lower.collect() };
     Layer { mesh, material: Box::new(material), opacity: Opacity::Blended, face: FaceCover::Clear, shadow: false }
 }
 
 struct Lashes {
     colour: Rgb,
     strong: f32,
+    /// 1 for lashes of the lower lid.
+    lower: Vec<f32>,
 }
 
 impl Material for Lashes {
     fn shade(&self, at: &Fragment, light: &Illumination) -> Shade {
         let [along, out] = at.texture;
+        let lower = at.mean(&self.lower);
         let out = out.clamp(0.0, 1.0);
-        let hairs = smooth(3, [along * 1.9 + 0.4 * out, 0.0, 0.0]);
-        let root = smoothstep(0.30, 0.0, out);
-        let hair = smoothstep(-0.5, 0.6, hairs - 0.9 * out + 0.3);
-        let alpha = self.strong * (0.75 * root + 0.75 * hair * (1.0 - out)).min(1.0);
+        // From afar the hairs melt into one line.
+        let sharp = smoothstep(0.0009, 0.0003, at.footprint);
+        let hairs = 0.5 + 0.5 * sharp * smooth(3, [along * 2.6 + 0.8 * out, 0.0, 0.0]);
+        let cover = smoothstep(1.0, 0.0, out) * (0.35 + 0.9 * hairs) * smoothstep(0.0, 0.1, out + 0.06);
+        let alpha = self.strong * (cover * (1.0 - 0.78 * lower)).min(1.0);
         Shade { light: times(self.colour, light.lights.ambient(at.normal)), alpha }
     }
 }

@@ -4,7 +4,7 @@
 use super::atlas::Texel;
 use super::noise::{lattice, smooth};
 use super::shading::{squared, stained};
-use crate::colour::{Rgb, mix, rgb, scale};
+use crate::colour::{Rgb, mix, rgb, scale, times};
 use crate::person::{Beard, HairStyle, Person};
 use crate::scene::Group;
 use crate::space::{Vec3, scaled, smoothstep};
@@ -54,7 +54,7 @@ impl<'a> Painter<'a> {
     /// Height of the relief, in metres: wrinkles and pores.
     pub(super) fn height(&self, texel: &Texel) -> f32 {
         let place = texel.place;
-        let pores = smooth(self.seed, scaled(place, 1100.0)) * 0.000_035;
+        let pores = smooth(self.seed, scaled(place, 1000.0)) * 0.000_070;
         let lips = texel.lips * smooth(self.seed ^ 5, [place[0] * 1500.0, place[1] * 220.0, 0.0]) * 0.000_12;
         let rough = pores * (1.0 - texel.lips) + lips;
         let age = self.person.skin.wrinkles * texel.head * (1.0 - texel.scalp) * (1.0 - texel.lips);
@@ -88,8 +88,8 @@ impl<'a> Painter<'a> {
         }
         // From the nose round the mouth, and down from its corners.
         let fold = 0.0185 + 0.016 * smoothstep(-0.036, -0.068, y) + 0.3 * wave;
-        depth += 1.1 * ridge(side - fold, 0.0018) * smoothstep(-0.079, -0.066, y) * smoothstep(-0.033, -0.040, y);
-        depth += 0.7 * ridge(side - 0.0285 - 0.12 * (-0.070 - y), 0.0014) * smoothstep(-0.096, -0.084, y) * smoothstep(-0.069, -0.075, y);
+        depth += 0.9 * ridge(side - fold, 0.0036) * smoothstep(-0.079, -0.066, y) * smoothstep(-0.033, -0.040, y);
+        depth += 0.6 * ridge(side - 0.0285 - 0.12 * (-0.070 - y), 0.0026) * smoothstep(-0.096, -0.084, y) * smoothstep(-0.069, -0.075, y);
         // Above the upper lip.
         let pleats = ridge((side * 210.0).fract() - 0.5, 0.16);
         depth + 0.12 * pleats * smoothstep(-0.062, -0.058, y) * smoothstep(-0.048, -0.053, y) * smoothstep(0.022, 0.016, side)
@@ -124,7 +124,7 @@ impl<'a> Painter<'a> {
         let broad = smooth(self.seed ^ 1, scaled(place, 45.0)) + 0.6 * smooth(self.seed ^ 2, scaled(place, 130.0));
         let fine = smooth(self.seed ^ 3, scaled(place, 420.0)) + 0.7 * smooth(self.seed ^ 4, scaled(place, 900.0));
         let amount = skin.blotches * texel.head;
-        let brightness = 1.0 + amount * (0.055 * broad + 0.05 * fine);
+        let brightness = 1.0 + amount * (0.055 * broad + 0.065 * fine);
         let red = amount * 0.05 * smooth(self.seed ^ 6, scaled(place, 75.0));
         let colour = [skin.tone[0] * brightness * (1.0 + 0.4 * red), skin.tone[1] * brightness * (1.0 - red), skin.tone[2] * brightness * (1.0 - red)];
         stained(colour, [0.93, 0.72, 0.70], texel.ears * (0.35 + 0.5 * skin.blush))
@@ -153,7 +153,7 @@ impl<'a> Painter<'a> {
         }
         for [right, up, radius] in &skin.moles {
             let distance = (squared(x - right) + squared(y - up)).sqrt();
-            colour = mix(colour, rgb(0x3A_20_16), 0.8 * smoothstep(*radius, radius * 0.5, distance));
+            colour = mix(colour, scale(times(colour, rgb(0x9A_6A_50)), 0.7), 0.85 * smoothstep(*radius, radius * 0.5, distance));
         }
         let hair = self.brow(texel.place) * (1.0 - texel.eyelids);
         mix(colour, self.person.brows.colour, hair)
@@ -197,9 +197,9 @@ impl<'a> Painter<'a> {
         }
         let lean = 1.1 - 1.0 * along.clamp(0.0, 1.0);
         let strand = side - (y - middle) / (0.35 + lean) * (1.2 - lean.min(1.1));
-        let hairs = smooth(self.seed ^ 22, [strand * 1500.0, (y - middle) * 160.0, if x > 0.0 { 0.0 } else { 40.0 }]);
-        let finer = smooth(self.seed ^ 23, [strand * 2600.0, (y - middle) * 260.0, if x > 0.0 { 0.0 } else { 40.0 }]);
-        let strokes = (0.78 + 0.38 * hairs + 0.26 * finer).clamp(0.0, 1.15);
+        let hairs = smooth(self.seed ^ 22, [strand * 2100.0, (y - middle) * 190.0, if x > 0.0 { 0.0 } else { 40.0 }]);
+        let finer = smooth(self.seed ^ 23, [strand * 3400.0, (y - middle) * 300.0, if x > 0.0 { 0.0 } else { 40.0 }]);
+        let strokes = (0.78 + 0.30 * hairs + 0.24 * finer).clamp(0.0, 1.15);
         (body * strokes * brows.density).min(0.96)
     }
 

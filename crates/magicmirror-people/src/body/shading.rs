@@ -29,7 +29,7 @@ pub(super) fn lit(surface: &Surface, at: &Fragment, light: &Illumination) -> Rgb
     // Light that is thrown back and forth in hollows takes the surface's colour.
     let hollow = albedo.map(|channel| open / (1.0 - channel * 0.55 * (1.0 - open)));
     let mut sum = times(times(light.lights.ambient(*normal), hollow), *albedo);
-    sum = plus(sum, scale(light.lights.ambient(reflected(*normal, at.viewer)), (0.012 + 0.22 * grazing) * open * gloss));
+    sum = plus(sum, scale(light.lights.ambient(reflected(*normal, at.viewer)), (0.012 + 0.10 * grazing) * open * gloss));
     for (index, lamp) in light.lights.lamps.iter().enumerate() {
         let direct = if index == 0 { light.direct } else { 0.35 + 0.65 * open };
         let slant = dot(*normal, lamp.direction);
@@ -47,7 +47,7 @@ pub(super) fn lit(surface: &Surface, at: &Fragment, light: &Illumination) -> Rgb
             let narrow = squared(squared(wide));
             let grazed = 1.0 - dot(half, at.viewer).clamp(0.0, 1.0);
             let mirror = 0.028 + 0.97 * squared(squared(grazed)) * grazed;
-            let highlight = mirror * (1.2 * wide + 2.6 * narrow) * gloss * slant * direct;
+            let highlight = mirror * (1.3 * wide + 4.0 * narrow) * gloss * slant * direct;
             sum = plus(sum, scale(lamp.colour, highlight));
         }
     }

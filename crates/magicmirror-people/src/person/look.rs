@@ -64,7 +64,7 @@ pub(super) fn dress(random: &mut ChaCha8Rng, mut person: Person, male: bool, ori
     person.iris = iris(random, melanin, fair);
     person.brows = Brows {
         colour: mix(scale(natural, 0.75), rgb(0x8A_86_82), if elderly { 0.55 * grey } else { 0.0 }),
-        thickness: (if male { 0.0105 } else { 0.0078 }) * random.random_range(0.7..1.35),
+        thickness: (if male { 0.0100 } else { 0.0066 }) * random.random_range(0.7..1.35),
         density: random.random_range(0.55..1.0) * if elderly { 0.75 } else { 1.0 } * if adult { 1.0 } else { 0.7 },
         arch: random.random_range(0.0005..0.0062),
         slant: normal(random, 0.0022),
@@ -112,15 +112,15 @@ fn skin(random: &mut ChaCha8Rng, person: &Person, male: bool, melanin: f32) -> S
     let fair = (1.0 - melanin * 2.2).max(0.0);
     let makeup = if adult && !male && random.random_bool(0.6) { random.random_range(0.3..1.0) } else { 0.0 };
     let natural = mix(
-        [tone[0] * 0.80, tone[1] * 0.50, tone[2] * 0.52],
-        [tone[0] * 0.95, tone[1] * 0.68, tone[2] * 0.70],
+        [tone[0] * 0.74, tone[1] * 0.50, tone[2] * 0.54],
+        [tone[0] * 0.92, tone[1] * 0.70, tone[2] * 0.72],
         random.random(),
     );
     let paint = rgb([0xA8_1E_2C, 0xB8_45_52, 0x8C_2A_3A, 0xC0_5A_5A, 0x9A_3C_50][random.random_range(0..5)]);
-    let count = if adult { random.random_range(0..5) } else { random.random_range(0..2) };
+    let count = if adult { random.random_range(0..4) } else { random.random_range(0..2) };
     let moles = (0..count)
         .map(|_| {
-            [random.random_range(-0.055..0.055), random.random_range(-0.10..0.05), random.random_range(0.0006..0.0019)]
+            [random.random_range(-0.055..0.055), random.random_range(-0.10..0.05), random.random_range(0.0005..0.0015)]
         })
         .collect();
     Skin {
@@ -129,12 +129,17 @@ fn skin(random: &mut ChaCha8Rng, person: &Person, male: bool, melanin: f32) -> S
         blush: random.random_range(0.15..0.8) * if adult { 1.0 } else { 1.3 },
         freckles: if random.random_bool(0.06 + 0.26 * fair as f64) { random.random_range(0.3..1.0) } else { 0.0 },
         moles,
-        wrinkles: ((person.age - 24.0) / 52.0 + normal(random, 0.09)).clamp(0.0, 1.1),
-        blotches: random.random_range(0.15..0.6) + ((person.age - 45.0) / 60.0).max(0.0),
+        wrinkles: wrinkles(((person.age - 24.0) / 52.0 + normal(random, 0.09)).clamp(0.0, 1.1)),
+        blotches: random.random_range(0.35..0.9) + ((person.age - 45.0) / 60.0).max(0.0),
         gloss: random.random_range(0.25..0.9),
         rings: random.random_range(0.0..0.45) + ((person.age - 30.0) / 110.0).max(0.0),
         makeup,
     }
+}
+
+/// They deepen late.
+fn wrinkles(years: f32) -> f32 {
+    years * (0.25 + 0.75 * years)
 }
 
 /// Skin from fair to very dark through measured-like tones; `warmth` moves it between rosy and olive.
