@@ -337,9 +337,11 @@ fn marks(model: &HeadModel) -> &'static Marks {
     static MARKS: std::sync::OnceLock<Marks> = std::sync::OnceLock::new();
     MARKS.get_or_init(|| {
         let base = model.base();
-        let skin: Vec<usize> = (0..model.vertices())
-            .filter(|&vertex| model.mask(Mask::Occlusion)[vertex] < 1.0 && model.mask(Mask::Bend)[vertex] > 0.99)
-            .collect();
+        let mut skin: Vec<usize> =
+            model.triangles(Part::Skin).iter().flatten().map(|&corner| model.source()[corner as usize] as usize).collect();
+        skin.sort_unstable();
+        skin.dedup();
+        skin.retain(|&vertex| model.mask(Mask::Bend)[vertex] > 0.99);
         let most = |score: &dyn Fn(usize) -> f32| {
             skin.iter().copied().max_by(|&a, &b| score(a).total_cmp(&score(b))).unwrap_or_default()
         };

@@ -8,6 +8,7 @@
 //! functions, no fused multiply-add, randomness from ChaCha). Not here: files and video (`magicmirror-media`), data sets
 //! (`magicmirror-engine`).
 
+mod attire;
 pub mod backdrop;
 mod body;
 pub mod captions;

@@ -133,8 +133,8 @@ pub trait Material: Send + Sync {
     /// The light that leaves a point towards the viewer.
     fn shade(&self, at: &Fragment, light: &Illumination) -> Shade;
 
-    /// Cover of a cutout layer at a place of its pattern.
-    fn alpha(&self, _texture: [f32; 2]) -> f32 {
+    /// Cover of a cutout layer at a place of its pattern, and of a triangle: its vertices and their weights.
+    fn alpha(&self, _texture: [f32; 2], _vertices: [u32; 3], _weights: Vec3) -> f32 {
         1.0
     }
 

@@ -35,7 +35,9 @@ impl Set {
     /// Makes a scene ready.
     pub fn new(scene: &Scene) -> Self {
         let figure = Figure::new(&scene.person);
-        let layers = crate::body::layers(&scene.person, &figure);
+        let mut layers = crate::body::layers(&scene.person, &figure);
+        let worn = crate::attire::layers(scene, &figure, &mut layers[0].mesh);
+        layers.extend(worn);
         let backdrop = Backdrop::new(&scene.background, scene.lighting);
         let lights = Lights::new(scene.lighting, scene.background.seed);
         Self { figure, layers, backdrop, lights }

@@ -102,7 +102,7 @@ impl Drawing<'_> {
     /// Whether a sample of a cutout layer is there.
     fn cut_in(&self, layer: &Layer, plane: &Plane, vertices: &[u32; 3], column: usize, row: usize) -> bool {
         let weights = plane.weights(column as f32 + 0.5, row as f32 + 0.5);
-        layer.material.alpha(texture(layer, vertices, weights)) > 0.5
+        layer.material.alpha(texture(layer, vertices, weights), *vertices, weights) > 0.5
     }
 
     /// Shades what is visible, once a pixel and layer where the surface is whole.
