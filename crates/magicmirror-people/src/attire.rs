@@ -48,7 +48,13 @@ pub(crate) fn layers(scene: &Scene, figure: &Figure, skin: &mut Mesh) -> Vec<Lay
         let stuff = if glasses.thick { Stuff::Plastic } else { Stuff::Metal };
         layers.push(worn(shape.frame, stuff, glasses.colour, &body));
         let mesh = mesh(shape.lenses, &body);
-        layers.push(Layer { mesh, material: Box::new(Lens), opacity: Opacity::Blended, face: FaceCover::Clear, shadow: false });
+        layers.push(Layer {
+            mesh,
+            material: Box::new(Lens),
+            opacity: Opacity::Blended,
+            face: FaceCover::Clear,
+            shadow: false,
+        });
     }
     if let Some(kind) = person.earrings {
         let metal = rgb(if person.seed % 3 == 0 { 0xD8_D8_DC } else { 0xE6_B4_5A });
@@ -71,7 +77,13 @@ fn hat_layers(hat: Hat, style: HairStyle, body: &Fitting) -> [Layer; 2] {
 
 fn worn(solid: Solid, of: Stuff, colour: Rgb, body: &Fitting) -> Layer {
     let mesh = mesh(solid, body);
-    Layer { mesh, material: Box::new(Made { of, colour }), opacity: Opacity::Solid, face: FaceCover::Hides, shadow: true }
+    Layer {
+        mesh,
+        material: Box::new(Made { of, colour }),
+        opacity: Opacity::Solid,
+        face: FaceCover::Hides,
+        shadow: true,
+    }
 }
 
 fn mesh(solid: Solid, body: &Fitting) -> Mesh {

@@ -311,7 +311,8 @@ fn lips(model: &HeadModel) -> &'static [(usize, bool)] {
         model.apply(model.unit(unit_number("jawOpen")), 1.0, &mut moves);
         let most = moves.iter().map(|&step| -step[1]).fold(0.0, f32::max);
         let skin = model.triangles(Part::Skin).iter().flatten().map(|&corner| model.source()[corner as usize] as usize);
-        let mut vertices: Vec<usize> = skin.filter(|&vertex| length(sub(model.base()[vertex], MOUTH)) < 0.045).collect();
+        let mut vertices: Vec<usize> =
+            skin.filter(|&vertex| length(sub(model.base()[vertex], MOUTH)) < 0.045).collect();
         vertices.sort_unstable();
         vertices.dedup();
         vertices.into_iter().map(|vertex| (vertex, -moves[vertex][1] < 0.35 * most)).collect()
@@ -337,8 +338,12 @@ fn marks(model: &HeadModel) -> &'static Marks {
     static MARKS: std::sync::OnceLock<Marks> = std::sync::OnceLock::new();
     MARKS.get_or_init(|| {
         let base = model.base();
-        let mut skin: Vec<usize> =
-            model.triangles(Part::Skin).iter().flatten().map(|&corner| model.source()[corner as usize] as usize).collect();
+        let mut skin: Vec<usize> = model
+            .triangles(Part::Skin)
+            .iter()
+            .flatten()
+            .map(|&corner| model.source()[corner as usize] as usize)
+            .collect();
         skin.sort_unstable();
         skin.dedup();
         skin.retain(|&vertex| model.mask(Mask::Bend)[vertex] > 0.99);

@@ -73,9 +73,10 @@ impl SceneGraph {
             weighted(&FACINGS.map(|(facing, weight)| (facing, if facing == self.facing { 0 } else { weight })), random);
         let hat = random.random_bool(0.06).then(|| hat(random));
         loop {
-            let framing = any(&[Framing::Portrait, Framing::Bust], random);
-            let other =
-                Self { framing, ..Self::staged(self.group, facing, hat, any(&Expression::ALL, random), random) };
+            let other = Self {
+                framing: Framing::Bust,
+                ..Self::staged(self.group, facing, hat, any(&Expression::ALL, random), random)
+            };
             if other.background.place != self.background.place
                 && other.lighting != self.lighting
                 && other.expression != self.expression
@@ -101,8 +102,7 @@ impl SceneGraph {
         let random = &mut ChaCha8Rng::seed_from_u64(seed);
         let pose = self.facing.pose([(); 3].map(|()| random.random_range(-1.0..1.0)));
         let field_of_view = random.random_range(18.0..30.0f32) * PI / 180.0;
-        let mut camera =
-            self.framing.camera(self.group, aspect, random.random_range(self.framing.face_height()), field_of_view);
+        let mut camera = self.framing.camera(aspect, random.random_range(self.framing.face_height()), field_of_view);
         // Not everybody stands in the middle.
         camera.right += random.random_range(-0.025..0.025f32) * aspect;
         camera.up += random.random_range(-0.012..0.012f32);

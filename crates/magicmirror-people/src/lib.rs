@@ -12,7 +12,7 @@ mod attire;
 pub mod backdrop;
 mod body;
 pub mod captions;
-mod colour;
+pub mod colour;
 pub mod figure;
 pub mod graph;
 pub mod head;

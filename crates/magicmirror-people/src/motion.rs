@@ -114,7 +114,6 @@ impl Change {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scene::Group;
 
     fn clip(action: Action, seed: u64, duration: f32) -> Clip {
         Clip {
@@ -124,7 +123,7 @@ mod tests {
             expression: Expression::Neutral,
             pose: HeadPose::default(),
             camera_move: CameraMove::Still,
-            camera: Framing::Portrait.camera(Group::Man, 1.0, 0.45, 0.35),
+            camera: Framing::Portrait.camera(1.0, 0.45, 0.35),
         }
     }
 

@@ -61,7 +61,7 @@ impl Dataset {
     /// # Errors
     /// When a shard cannot be read.
     pub fn samples(&self, kind: Kind, split: Split) -> Result<Samples, DatasetError> {
-        let mut samples = Samples { shards: Vec::new(), entries: Vec::new() };
+        let mut samples = Samples::default();
         for plan in self.shards().into_iter().filter(|plan| (plan.kind, plan.split) == (kind, split)) {
             samples.add(&self.path(&plan), self.recipe.layout)?;
         }
@@ -73,7 +73,7 @@ impl Dataset {
     /// # Errors
     /// When it cannot be read.
     pub fn samples_of(&self, plan: &ShardPlan) -> Result<Samples, DatasetError> {
-        let mut samples = Samples { shards: Vec::new(), entries: Vec::new() };
+        let mut samples = Samples::default();
         samples.add(&self.path(plan), self.recipe.layout)?;
         Ok(samples)
     }
@@ -136,7 +136,7 @@ impl Samples {
         let metadata = self.metadata(index)?;
         let picture = |extension: &str| {
             let name = PathBuf::from(format!("{key}.{extension}"));
-            Ok(decode_image(&name, &self.file(index, extension)?).map_err(self.broken_picture(index))?)
+            decode_image(&name, &self.file(index, extension)?).map_err(self.broken_picture(index))
         };
         let frames = match metadata.kind {
             Kind::Pair => vec![picture("png")?],
@@ -151,7 +151,10 @@ impl Samples {
         let size = |image: &RgbImage| (image.width() as usize, image.height() as usize);
         if frames.len() != metadata.frames.len()
             || frames.iter().any(|frame| size(frame) != (metadata.size.width, metadata.size.height))
-            || references.iter().zip(&metadata.references).any(|(photo, is)| size(photo) != (is.size.width, is.size.height))
+            || references
+                .iter()
+                .zip(&metadata.references)
+                .any(|(photo, is)| size(photo) != (is.size.width, is.size.height))
         {
             return Err(self.broken(index, "its pictures are not those that it describes"));
         }
@@ -205,11 +208,16 @@ impl Samples {
         self.shards.push(shard.to_owned());
         let files = match layout {
             Layout::Webdataset => files_of_tar(shard)?,
-            Layout::Folder => shard::names(shard)?.into_iter().map(|name| (name.clone(), Place::Folder { name })).collect(),
+            Layout::Folder => {
+                shard::names(shard)?.into_iter().map(|name| (name.clone(), Place::Folder { name })).collect()
+            }
         };
         for (name, place) in files {
             let Some((key, extension)) = name.split_once('.') else {
-                return Err(DatasetError::Shard { path: shard.to_owned(), reason: format!("a file without extension: {name}") });
+                return Err(DatasetError::Shard {
+                    path: shard.to_owned(),
+                    reason: format!("a file without extension: {name}"),
+                });
             };
             let shard = self.shards.len() - 1;
             if self.entries.last().is_none_or(|last| last.key != key || last.shard != shard) {

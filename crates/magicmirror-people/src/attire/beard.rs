@@ -24,7 +24,7 @@ impl BeardCut {
     pub(crate) fn of(kind: Beard) -> Option<Self> {
         let (layers, length, density) = match kind {
             Beard::None => return None,
-            Beard::Stubble => (1, 0.0006, 0.42),
+            Beard::Stubble => (1, 0.0003, 1.0),
             Beard::Moustache => (3, 0.005, 1.0),
             Beard::Goatee => (3, 0.006, 0.95),
             Beard::Full => (4, 0.009, 1.0),
@@ -51,7 +51,9 @@ impl BeardCut {
 
     /// Metres that the beard is longer at a point of the template face: on the chin, and hanging.
     pub(crate) fn hang(&self, [x, y, z]: Vec3) -> f32 {
-        let chin = ((-0.075 - y) / 0.03).clamp(0.0, 1.0) * ((z - 0.03) / 0.03).clamp(0.0, 1.0) * (1.0 - x.abs() / 0.07).max(0.0);
+        let chin = ((-0.075 - y) / 0.03).clamp(0.0, 1.0)
+            * ((z - 0.03) / 0.03).clamp(0.0, 1.0)
+            * (1.0 - x.abs() / 0.07).max(0.0);
         if matches!(self.kind, Beard::Full | Beard::Goatee) { 1.3 * self.length * chin } else { 0.0 }
     }
 }
@@ -64,9 +66,12 @@ pub(crate) fn layer(cut: &BeardCut, colour: Rgb, figure: &Figure, skin: &Mesh) -
         .map(|corner| cut.density(model.base()[vertex(corner)], model.mask(Mask::Beard)[vertex(corner)]))
         .collect();
     let mut mesh = Mesh::default();
-    let mut fur = Fur { colour, density: Vec::new(), level: Vec::new(), openness: Vec::new(), tuft: 0.0013 };
+    let mut fur =
+        Fur { colour, density: Vec::new(), level: Vec::new(), openness: Vec::new(), tuft: 0.0012, cover: 0.38 };
     let mut placed = vec![None; skin.follows.len()];
-    for triangle in skin.triangles.iter().filter(|triangle| triangle.iter().any(|&corner| density[corner as usize] > 0.01)) {
+    for triangle in
+        skin.triangles.iter().filter(|triangle| triangle.iter().any(|&corner| density[corner as usize] > 0.01))
+    {
         // The first vertex of each corner; those of the other shells follow it.
         let first = triangle.map(|corner| {
             *placed[corner as usize].get_or_insert_with(|| {
@@ -91,5 +96,7 @@ pub(crate) fn layer(cut: &BeardCut, colour: Rgb, figure: &Figure, skin: &Mesh) -
         });
         mesh.triangles.extend((0..cut.layers).map(|layer| first.map(|vertex| vertex + layer)));
     }
-    Layer { mesh, material: Box::new(fur), opacity: Opacity::Cutout, face: FaceCover::Face, shadow: false }
+    // Stubble is too fine to be cut out.
+    let opacity = if cut.kind == Beard::Stubble { Opacity::Blended } else { Opacity::Cutout };
+    Layer { mesh, material: Box::new(fur), opacity, face: FaceCover::Face, shadow: false }
 }

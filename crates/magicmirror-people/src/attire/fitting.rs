@@ -2,11 +2,11 @@
 
 use std::sync::OnceLock;
 
+use super::skull::Skull;
+use super::torso::{Neck, Torso};
 use crate::figure::{Eyeball, Figure};
 use crate::head::{HeadModel, Mask, Part};
-use super::skull::Skull;
 use crate::space::{Vec3, add, dot, scaled, sub};
-use super::torso::{Neck, Torso};
 
 /// Measures of one head and body, in metres.
 pub(crate) struct Fitting {
@@ -15,6 +15,8 @@ pub(crate) struct Fitting {
     pub(crate) neck: Neck,
     /// Size of the head, 1 for a grown person's.
     pub(crate) size: f32,
+    /// Size of the body, 1 for a grown person's.
+    pub(crate) build: f32,
     /// Height of the brows.
     pub(crate) brows: f32,
     /// Height of the chin's lower edge.
@@ -62,19 +64,36 @@ const STEP: f32 = 0.01;
 impl Fitting {
     /// Measures a body at rest.
     pub(crate) fn new(figure: &Figure) -> Self {
-        let (model, shape) = (HeadModel::shared(), figure.rest.as_slice());
         static VERTICES: OnceLock<Vec<usize>> = OnceLock::new();
+        let (model, shape) = (HeadModel::shared(), figure.rest.as_slice());
         let vertices = VERTICES.get_or_init(|| MARKS.iter().map(|&mark| nearest(model, mark)).collect());
-        let [brow, chin, cheek, ear, bridge, left_ear, right_ear, left_lobe, right_lobe, throat, corner, nape, left, right, crown] =
-            std::array::from_fn(|index| shape[vertices[index]]);
+        let [
+            brow,
+            chin,
+            cheek,
+            ear,
+            bridge,
+            left_ear,
+            right_ear,
+            left_lobe,
+            right_lobe,
+            throat,
+            corner,
+            nape,
+            left,
+            right,
+            crown,
+        ] = std::array::from_fn(|index| shape[vertices[index]]);
         let base = model.base();
         let size = (crown[1] - chin[1]) / (MARKS[14][1] - MARKS[1][1]);
         let centre = scaled(add(left, right), 0.5);
         let ears = model.mask(Mask::Ears);
         let skin = |keep: fn(Vec3) -> bool| {
-            model.triangles(Part::Skin).iter().map(|corners| corners.map(|corner| model.source()[corner as usize] as usize)).filter(
-                move |vertices| vertices.iter().all(|&vertex| keep(base[vertex])),
-            )
+            model
+                .triangles(Part::Skin)
+                .iter()
+                .map(|corners| corners.map(|corner| model.source()[corner as usize] as usize))
+                .filter(move |vertices| vertices.iter().all(|&vertex| keep(base[vertex])))
         };
         let head = skin(|[_, y, _]| y > -0.125).filter(|vertices| vertices.iter().all(|&vertex| ears[vertex] < 0.5));
         let [left_eye, right_eye] = &figure.eyes;
@@ -89,6 +108,7 @@ impl Fitting {
                 chin[1] + 0.03 * size,
             ),
             size,
+            build: corner[0] / MARKS[10][0],
             brows: brow[1],
             chin: chin[1],
             half_width: cheek[0],

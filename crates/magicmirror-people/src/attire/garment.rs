@@ -79,19 +79,10 @@ impl Clothing {
                 clothing.shells.push(shell(cut, Stuff::Knit, colour, 0.006));
             }
             Garment::Dress => {
-                let cut = Cut {
-                    front: -0.228,
-                    side: -0.165,
-                    back: -0.19,
-                    half_width: 0.105,
-                    shoulder: 0.165,
-                    open: false,
-                    band: 0.006,
-                };
+                let cut = Cut { front: -0.222, side: -0.168, back: -0.185, half_width: 0.108, band: 0.006, ..round };
                 clothing.shells.push(shell(cut, Stuff::Cloth, colour, 0.005));
             }
         }
         clothing
     }
 }
-

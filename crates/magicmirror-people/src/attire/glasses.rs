@@ -1,8 +1,8 @@
 //! Glasses and earrings.
 
 use super::fitting::Fitting;
-use crate::person::{Earrings, Frame, Glasses};
 use super::solid::Solid;
+use crate::person::{Earrings, Frame, Glasses};
 use crate::space::{Vec3, add, between};
 
 /// Glasses on one face.

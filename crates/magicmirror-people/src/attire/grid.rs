@@ -71,7 +71,7 @@ impl Grid {
             let rows = (0..self.rows).chain((0..self.rows).rev());
             let mut last = empty;
             for index in rows.map(|row| row * self.columns + column) {
-                if self.values[index] == empty {
+                if self.values[index].to_bits() == empty.to_bits() {
                     self.values[index] = last;
                 }
                 last = self.values[index];

@@ -10,16 +10,16 @@ mod style;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+use super::fitting::Fitting;
 use super::hat::Rim;
+use super::skull::Skull;
 use crate::person::{HairStyle, Person};
 use crate::render::Layer;
-use super::fitting::Fitting;
-use super::skull::Skull;
-use crate::space::{Vec3, add, between, cross, dot, sub, scaled, unit};
+use crate::space::{Vec3, add, between, cross, scaled, sub, unit};
 use guide::{Lock, eased, grow};
 pub(crate) use looks::Fur;
-pub(crate) use strips::hash;
 use strips::HairMesh;
+pub(crate) use strips::hash;
 use style::{Bound, Comb, Style};
 
 /// Hair of one head at rest: `locks` (ribbons) over `fur` (shells).
@@ -31,10 +31,11 @@ struct Hair {
 /// Layers of a person's hair; under a hat with a rim it is pressed to the head.
 pub(crate) fn layers(person: &Person, head: &Fitting, rim: Option<&Rim>) -> Vec<Layer> {
     let hair = Hair::grow(person.hair.style, head, rim, person.seed);
-    let tuft = if person.hair.style == HairStyle::Afro { 0.004 } else { 0.0016 };
     let mut layers = Vec::new();
-    if !hair.fur.triangles.is_empty() {
-        layers.push(looks::fur(&hair.fur, person.hair.colour, tuft, head));
+    if person.hair.style == HairStyle::Afro {
+        layers.push(looks::shells(&hair.fur, person.hair.colour, head));
+    } else if !hair.fur.triangles.is_empty() {
+        layers.extend(looks::fur(&hair.fur, person.hair.colour, head));
     }
     if !hair.locks.triangles.is_empty() {
         layers.push(looks::locks(&hair.locks, person.hair.colour, head));
@@ -152,8 +153,8 @@ impl Grower<'_> {
         let mut vary = |spread: f32| 1.0 + spread * (2.0 * random.random::<f32>() - 1.0);
         let lift = (look.side_lift + (look.lift - look.side_lift) * height) * vary(0.35) * self.head.size;
         let full = look.sides + (look.top - look.sides) * height;
-        let front =
-            skull.direction(azimuth, polar)[2] > 0.3 && skull.point(azimuth, polar, 0.0)[0].abs() < 0.042 * self.head.size;
+        let front = skull.direction(azimuth, polar)[2] > 0.3
+            && skull.point(azimuth, polar, 0.0)[0].abs() < 0.042 * self.head.size;
         let fringe = look.fringe && front;
         let start = skull.point(azimuth, polar, 0.0);
         let mut length = full * vary(0.18) * self.head.size;
@@ -195,7 +196,11 @@ impl Grower<'_> {
     fn wave(&self, points: &mut [Vec3], key: u32, length: f32) {
         let root = points[0];
         let curly = self.style == HairStyle::Curly;
-        let phase = if curly { 6.28 * hash(key, 3) } else { 40.0 * root[0] + 30.0 * root[2] + 0.8 * hash(key, 3) };
+        let phase = if curly {
+            std::f32::consts::TAU * hash(key, 3)
+        } else {
+            40.0 * root[0] + 30.0 * root[2] + 0.8 * hash(key, 3)
+        };
         let step = length / points.len() as f32;
         let last = points.len() - 1;
         let original = points.to_vec();
@@ -204,7 +209,8 @@ impl Grower<'_> {
             let tangent = unit(sub(original[(index + 1).min(last)], original[index - 1]));
             let outward = unit(sub(original[index], self.head.skull.centre));
             let side = unit(cross(tangent, outward));
-            let (sin, cos) = libm::sincosf(grown / (self.look.wavelength * self.head.size) * std::f32::consts::TAU + phase);
+            let (sin, cos) =
+                libm::sincosf(grown / (self.look.wavelength * self.head.size) * std::f32::consts::TAU + phase);
             let swing = self.look.wave * self.head.size * (grown / if curly { 0.06 } else { 0.16 }).min(1.0);
             points[index] = add(
                 original[index],

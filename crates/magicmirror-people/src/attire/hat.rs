@@ -1,10 +1,10 @@
 //! Hats: on the skull, over pressed hair.
 
 use super::fitting::Fitting;
-use crate::scene::HatKind;
 use super::skull::Skull;
 use super::solid::Solid;
-use crate::space::{Vec3, add, sub, scaled, unit};
+use crate::scene::HatKind;
+use crate::space::{Vec3, add, scaled, sub, unit};
 
 /// A hat on one head: the parts in its own colour, and those in a second one.
 pub(crate) struct HatShape {
@@ -45,7 +45,7 @@ impl Rim {
     fn polar(&self, skull: &Skull, azimuth: f32) -> f32 {
         let (mut inside, mut outside) = (0.1, 2.4);
         for _ in 0..14 {
-            let middle = (inside + outside) / 2.0;
+            let middle = f32::midpoint(inside, outside);
             if self.above(skull.point(azimuth, middle, 0.0)) > 0.0 { inside = middle } else { outside = middle }
         }
         inside

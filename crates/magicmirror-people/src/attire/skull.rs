@@ -1,7 +1,7 @@
 //! The head's surface seen from its middle: where hair and hats find it.
 
 use super::grid::{Grid, near};
-use crate::space::{Vec3, add, cross, dot, sub, scaled, unit};
+use crate::space::{Vec3, add, cross, dot, scaled, sub, unit};
 
 /// Distances from a point inside the head to its outermost surface, by direction. The pole is the whorl at the back of the
 /// crown; a direction is an azimuth (0: forehead, positive: right in the picture) and a polar angle (0: whorl).

@@ -1,6 +1,6 @@
 //! Surfaces of things that are worn: built at rest on one head.
 
-use crate::space::{Vec3, add, cross, sub, scaled, unit};
+use crate::space::{Vec3, add, cross, scaled, sub, unit};
 
 /// A corner.
 #[derive(Debug, Clone, Copy, Default)]

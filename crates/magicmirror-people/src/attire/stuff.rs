@@ -53,7 +53,14 @@ impl Material for Lens {
 
 impl Stuff {
     /// Light that leaves a point of a surface with this normal and place in the pattern.
-    pub(crate) fn shade(self, albedo: Rgb, normal: Vec3, pattern: [f32; 2], at: &Fragment, light: &Illumination) -> Rgb {
+    pub(crate) fn shade(
+        self,
+        albedo: Rgb,
+        normal: Vec3,
+        pattern: [f32; 2],
+        at: &Fragment,
+        light: &Illumination,
+    ) -> Rgb {
         let colour = scale(albedo, self.tone(pattern, at.footprint));
         let colour = if self == Self::Dotted && dotted(pattern) { [0.85; 3] } else { colour };
         let (gloss, power, wrap) = match self {

@@ -195,7 +195,7 @@ fn pane(canvas: &mut Canvas, random: &mut ChaCha8Rng, mood: &Mood, area: Area, a
         let x = area[0] + (area[2] - area[0]) * index as f32 / across as f32;
         canvas.rectangle([x - bar, area[1] - bar, x + bar, area[3] + bar], frame);
     }
-    for y in [area[1], (area[1] + area[3]) / 2.0, area[3]] {
+    for y in [area[1], f32::midpoint(area[1], area[3]), area[3]] {
         canvas.rectangle([area[0], y - bar, area[2], y + bar], frame);
     }
 }
@@ -208,5 +208,5 @@ fn picture(canvas: &mut Canvas, random: &mut ChaCha8Rng, mood: &Mood, area: Area
         || -> Rgb { mood.lit(pick(random, &[0xD9_8E_5A, 0x5E_87_9E, 0xE8_D9_B0, 0x7E_9A_6A, 0xB8_5A_52, 0x3A_4A_5E])) };
     let (upper, lower, disc) = (colour(), colour(), colour());
     canvas.gradient(inner, upper, lower);
-    canvas.ellipse([(area[0] + area[2]) / 2.0, (area[1] + area[3]) / 2.0], [0.022, 0.022], disc, 0.0);
+    canvas.ellipse([f32::midpoint(area[0], area[2]), f32::midpoint(area[1], area[3])], [0.022, 0.022], disc, 0.0);
 }

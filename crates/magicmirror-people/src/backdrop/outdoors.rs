@@ -95,7 +95,7 @@ fn house(canvas: &mut Canvas, random: &mut ChaCha8Rng, mood: &Mood, [left, top, 
     let brick = random.random::<u32>();
     canvas.paint([left, top, right, 0.80], |x, y, _| {
         let tone = lattice(brick, (x / 0.03) as i32, (y / 0.013) as i32);
-        scale(front, 0.92 + 0.16 * (tone - 0.5) + 0.1 * mood.side * (x - (left + right) / 2.0) / (right - left))
+        scale(front, 0.92 + 0.16 * (tone - 0.5) + 0.1 * mood.side * (x - f32::midpoint(left, right)) / (right - left))
     });
     canvas.rectangle([left, top, right, top + 0.022], scale(front, 1.25));
     canvas.rectangle([right - 0.006, top, right, 0.80], scale(front, 0.5));

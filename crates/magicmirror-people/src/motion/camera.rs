@@ -5,7 +5,7 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use super::curve::wave;
-use crate::scene::{Camera, Group};
+use crate::scene::Camera;
 
 /// What the camera does in a clip.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -121,25 +121,25 @@ impl Framing {
         }
     }
 
-    /// Shares of the picture's height that the face may have.
+    /// Shares of the height of a picture, at least about as wide as high, that the face may have.
     pub fn face_height(self) -> std::ops::Range<f32> {
         match self {
-            Self::CloseUp => 0.54..0.64,
-            Self::Portrait => 0.44..0.54,
-            Self::Bust => 0.36..0.44,
+            Self::CloseUp => 0.60..0.72,
+            Self::Portrait => 0.50..0.60,
+            Self::Bust => 0.42..0.50,
         }
     }
 
     /// A camera that shows a frontal face at `face_height` (of the picture's height) in a picture of this aspect (width
     /// by height); `field_of_view` is in radians.
     ///
-    /// The face leaves room at both sides, so in a narrow picture it may be smaller than asked for.
-    pub fn camera(self, group: Group, aspect: f32, face_height: f32, field_of_view: f32) -> Camera {
-        let share = face_height.min(0.62 * aspect / FACE_ASPECT);
-        let height = face_metres(group) / share;
-        // The face's middle lies below that of the head. Shoulders are worth more than air above the hair.
-        let up = -0.02 - 0.3 * (height - face_metres(group)) * self.lowering();
-        Camera { field_of_view, distance: 0.5 * height / libm::tanf(0.5 * field_of_view), right: 0.0, up }
+    /// In a narrow picture all faces are smaller in proportion, so that the nearest leave room at both sides.
+    pub fn camera(self, aspect: f32, face_height: f32, field_of_view: f32) -> Camera {
+        let share = face_height * (aspect / NARROW).min(1.0);
+        let height = FACE_HEIGHT / share;
+        // Shoulders are worth more than air above the hair.
+        let up = FACE_UP - 0.3 * (height - FACE_HEIGHT) * self.lowering();
+        Camera { field_of_view, distance: FACE_FRONT + 0.5 * height / libm::tanf(0.5 * field_of_view), right: 0.0, up }
     }
 
     fn lowering(self) -> f32 {
@@ -151,15 +151,10 @@ impl Framing {
     }
 }
 
-/// Width of a face by its height.
-const FACE_ASPECT: f32 = 0.78;
-
-/// Forehead to chin, in metres.
-fn face_metres(group: Group) -> f32 {
-    match group {
-        Group::Man | Group::ElderlyMan => 0.195,
-        Group::Woman | Group::ElderlyWoman => 0.182,
-        Group::Boy | Group::Girl => 0.162,
-        Group::Baby => 0.125,
-    }
-}
+/// Forehead to chin, in metres. Heads are drawn equally high, whatever the age.
+const FACE_HEIGHT: f32 = 0.185;
+/// Width by height of a picture in which the nearest face fills two thirds of the width.
+const NARROW: f32 = 0.85;
+/// The face's middle against that of the head: up, and towards the viewer, in metres.
+const FACE_UP: f32 = -0.02;
+const FACE_FRONT: f32 = 0.07;

@@ -48,7 +48,7 @@ pub(super) struct People {
     #[arg(long, value_name = "N", default_value_t = 2_100)]
     identities: u64,
     /// Width and height of targets in pixels, multiples of 16
-    #[arg(long, value_name = "WxH", default_value = "144x96", value_parser = size)]
+    #[arg(long, value_name = "WxH", default_value = "96x144", value_parser = size)]
     size: Size,
     /// Side of the square reference photos in pixels
     #[arg(long, value_name = "PIXELS", default_value_t = 256)]
@@ -92,7 +92,7 @@ enum Format {
 
 fn size(text: &str) -> Result<Size, String> {
     let sides = text.split_once('x').and_then(|(width, height)| Some((width.parse().ok()?, height.parse().ok()?)));
-    sides.map(|(width, height)| Size { width, height }).ok_or_else(|| "must be WxH, as in 144x96".into())
+    sides.map(|(width, height)| Size { width, height }).ok_or_else(|| "must be WxH, as in 96x144".into())
 }
 
 impl Data {

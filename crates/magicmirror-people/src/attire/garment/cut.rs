@@ -42,8 +42,10 @@ impl Cut {
     /// How deep in the cloth a point of the template body lies, metres; negative outside.
     pub(crate) fn depth(&self, [x, y, z]: Vec3) -> f32 {
         let x = x.abs();
-        let end = if z > 0.0 { self.front } else { self.back };
-        let lowest = self.side + (end - self.side) * (z.abs() / 0.05).min(1.0);
+        // The neck's axis lies 3 cm behind the ears' line.
+        let ahead = (z + 0.03) / 0.03;
+        let end = if ahead > 0.0 { self.front } else { self.back };
+        let lowest = self.side + (end - self.side) * ahead.abs().min(1.0);
         // Round in front and behind; past the neck the line climbs over the shoulder.
         let across = (x / self.half_width).min(1.0);
         let line = lowest + (self.side - lowest) * across * across * across + 1.6 * (x - self.half_width).max(0.0);
@@ -76,7 +78,13 @@ impl Shell {
             Corner { place, normal, template, bend: model.mask(Mask::Bend)[vertex], depth: self.cut.depth(template) }
         };
         let mut mesh = Mesh::default();
-        let mut cloth = Cloth { stuff: self.stuff, colour: self.colour, band: self.cut.band, template: Vec::new(), depth: Vec::new() };
+        let mut cloth = Cloth {
+            stuff: self.stuff,
+            colour: self.colour,
+            band: self.cut.band,
+            template: Vec::new(),
+            depth: Vec::new(),
+        };
         let mut placed = vec![None; skin.positions.len()];
         for triangle in &skin.triangles {
             let kept = triangle.map(corner);
@@ -108,11 +116,11 @@ impl Shell {
                 // The edge is curved: halve towards it.
                 let (mut low, mut high) = (0.0, 1.0);
                 for _ in 0..10 {
-                    let middle = (low + high) / 2.0;
+                    let middle = f32::midpoint(low, high);
                     let depth = self.cut.depth(between(here.template, next.template, middle));
                     if (depth < 0.0) == (here.depth < 0.0) { low = middle } else { high = middle }
                 }
-                let part = (low + high) / 2.0;
+                let part = f32::midpoint(low, high);
                 outline.push(Corner {
                     place: between(here.place, next.place, part),
                     normal: unit(between(here.normal, next.normal, part)),
@@ -129,7 +137,8 @@ impl Shell {
 /// Hides the skin that lies well below cloth.
 pub(crate) fn cover(skin: &mut Mesh, shells: &[Shell]) {
     let model = HeadModel::shared();
-    let covered: Vec<bool> = skin.follows
+    let covered: Vec<bool> = skin
+        .follows
         .iter()
         .map(|&vertex| {
             let template = model.base()[vertex as usize];

@@ -9,7 +9,7 @@ fn on_neck(body: &Fitting, azimuth: f32, above: f32, lift: f32) -> Vec3 {
     let ahead = libm::cosf(azimuth);
     let [front, side, back] = body.neckline;
     let line = side + if ahead > 0.0 { front - side } else { back - side } * ahead.abs();
-    body.neck.point(azimuth, line + above * body.size, lift * body.size)
+    body.neck.point(azimuth, line + above * body.build, lift * body.build)
 }
 
 /// A shirt's collar: a stand round the neck and two flaps that end in points.
@@ -31,7 +31,7 @@ pub(super) fn collar(body: &Fitting, lift: f32) -> Solid {
             let back = 1.0 - part;
             let mut point = on_neck(body, azimuth, above.max(-0.004) - 0.012 * part + 0.004 * back, out + lift);
             if above < -0.004 {
-                point = add(point, scaled([0.45 * side, -1.0, 0.75], (-0.004 - above) * body.size));
+                point = add(point, scaled([0.45 * side, -1.0, 0.75], (-0.004 - above) * body.build));
             }
             (point, [part * 0.2, down * 0.05])
         });
@@ -63,7 +63,7 @@ pub(super) fn hood(body: &Fitting) -> Solid {
             on_neck(body, azimuth, 0.004 + 0.022 * back, 0.016 + 0.020 * back)
         })
         .collect();
-    solid.tube(&path, |along| body.size * (0.010 + 0.020 * libm::sinf(along * std::f32::consts::PI)), 10, false);
+    solid.tube(&path, |along| body.build * (0.010 + 0.020 * libm::sinf(along * std::f32::consts::PI)), 10, false);
     solid
 }
 
@@ -75,10 +75,10 @@ pub(super) fn strings(body: &Fitting) -> Solid {
         let path: Vec<Vec3> = (0..6)
             .map(|index| {
                 let down = index as f32 / 5.0;
-                add(start, scaled([0.05 * side * down, -0.75 * down, 0.36 * down], 0.13 * body.size))
+                add(start, scaled([0.05 * side * down, -0.75 * down, 0.36 * down], 0.13 * body.build))
             })
             .collect();
-        solid.tube(&path, |_| 0.0022 * body.size, 5, false);
+        solid.tube(&path, |_| 0.0022 * body.build, 5, false);
     }
     solid
 }
@@ -96,10 +96,10 @@ pub(super) fn lapels(body: &Fitting) -> Solid {
                 top
             } else {
                 let fall = (part - 0.625) / 0.375;
-                add(top, scaled([-0.30 * side, -1.0, 0.42], 0.17 * fall * body.size))
+                add(top, scaled([-0.30 * side, -1.0, 0.42], 0.17 * fall * body.build))
             };
             let out = unit([side * 1.0, -0.35 + 0.15 * part, 0.25 * part]);
-            (add(inner, scaled(out, width * down * body.size)), [part * 0.3, down * 0.05])
+            (add(inner, scaled(out, width * down * body.build)), [part * 0.3, down * 0.05])
         });
     }
     solid

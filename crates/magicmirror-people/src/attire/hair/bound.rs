@@ -12,8 +12,9 @@ impl Grower<'_> {
     /// Where bound hair comes together: one place, or one on each side.
     fn binding(&self, x: f32) -> Vec3 {
         let skull = &self.head.skull;
-        let behind =
-            |polar: f32| skull.point(std::f32::consts::PI, if self.covered { 1.45 } else { polar }, 0.013 * self.head.size);
+        let behind = |polar: f32| {
+            skull.point(std::f32::consts::PI, if self.covered { 1.45 } else { polar }, 0.013 * self.head.size)
+        };
         match self.look.bound {
             Some(Bound::Bun) => behind(0.25),
             Some(Bound::Braids) => {

@@ -1,8 +1,7 @@
 //! How a lock of hair grows: along the scalp as it is combed, then down, round the head and over the shoulders.
 
-use super::super::skull::Skull;
-use super::super::fitting::Fitting;
-use crate::space::{Vec3, add, dot, sub, scaled, unit};
+use crate::attire::fitting::Fitting;
+use crate::space::{Vec3, add, dot, scaled, sub, unit};
 
 /// One lock, to be grown.
 pub(crate) struct Lock {
@@ -81,17 +80,17 @@ pub(crate) fn eased(mut points: Vec<Vec3>, length: f32, spacing: f32) -> Vec<Vec
     (0..=spans).map(|index| points[(index * last + spans / 2) / spans]).collect()
 }
 
-    /// Lets a falling point keep out of neck and shoulders, before or behind which it passes, as the lock says.
-    fn past_shoulder(head: &Fitting, point: Vec3, step: f32, lock: &Lock) -> Vec3 {
-        let lift = 0.010 + 0.5 * lock.lift;
-        let mut point = head.torso.keep_out(point, lift, lock.ahead);
-        // What is below turns the lock aside before it gets there.
-        if let Some([front, back]) = head.torso.depths(point[0], point[1] - 0.05) {
-            let away = if lock.ahead { (front + lift - point[2]).max(0.0) } else { (back - lift - point[2]).min(0.0) };
-            point[2] += away.clamp(-0.8 * step, 0.8 * step);
-        }
-        point
+/// Lets a falling point keep out of neck and shoulders, before or behind which it passes, as the lock says.
+fn past_shoulder(head: &Fitting, point: Vec3, step: f32, lock: &Lock) -> Vec3 {
+    let lift = 0.010 + 0.5 * lock.lift;
+    let mut point = head.torso.keep_out(point, lift, lock.ahead);
+    // What is below turns the lock aside before it gets there.
+    if let Some([front, back]) = head.torso.depths(point[0], point[1] - 0.05) {
+        let away = if lock.ahead { (front + lift - point[2]).max(0.0) } else { (back - lift - point[2]).min(0.0) };
+        point[2] += away.clamp(-0.8 * step, 0.8 * step);
     }
+    point
+}
 
 /// Part of the final height above the skin that a lock has after so many metres.
 fn rise(grown: f32) -> f32 {

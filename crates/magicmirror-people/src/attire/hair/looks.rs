@@ -5,7 +5,7 @@ use crate::attire::fitting::Fitting;
 use crate::attire::stuff::power_of;
 use crate::colour::{Rgb, plus, scale, times};
 use crate::render::{FaceCover, Fragment, Illumination, Layer, Material, Mesh, Opacity, Shade};
-use crate::space::{Vec3, add, dot, scaled, unit, weighted};
+use crate::space::{Vec3, add, dot, scaled, unit};
 
 /// Strands across a ribbon.
 const STRANDS: f32 = 9.0;
@@ -29,6 +29,8 @@ pub(crate) struct Fur {
     pub(crate) openness: Vec<f32>,
     /// Size of a tuft in metres.
     pub(crate) tuft: f32,
+    /// How far short hairs that are blended cover the skin, 0 to 1.
+    pub(crate) cover: f32,
 }
 
 /// A layer of ribbons.
@@ -41,14 +43,23 @@ pub(crate) fn locks(hair: &HairMesh, colour: Rgb, head: &Fitting) -> Layer {
     layer(hair, Box::new(material), head)
 }
 
-/// A layer of shells.
-pub(crate) fn fur(hair: &HairMesh, colour: Rgb, tuft: f32, head: &Fitting) -> Layer {
+/// Shells of fur. Where hairs are thin, at the hair line, they are blended with the skin, so that it is soft.
+pub(crate) fn fur(hair: &HairMesh, colour: Rgb, head: &Fitting) -> [Layer; 2] {
+    let (thick, thin) = hair.parted(|vertex| vertex.density >= 0.55);
+    let soft = Layer { opacity: Opacity::Blended, shadow: false, ..shells(&thin, colour, head) };
+    [shells(&thick, colour, head), soft]
+}
+
+/// A layer of shells that are cut out: the silhouette of thick hair is ragged.
+pub(crate) fn shells(hair: &HairMesh, colour: Rgb, head: &Fitting) -> Layer {
+    const TUFT: f32 = 0.0012;
     let material = Fur {
         colour,
         density: hair.vertices.iter().map(|vertex| vertex.density).collect(),
         level: hair.vertices.iter().map(|vertex| vertex.along).collect(),
         openness: hair.vertices.iter().map(|vertex| vertex.openness).collect(),
-        tuft,
+        tuft: TUFT,
+        cover: 1.0,
     };
     layer(hair, Box::new(material), head)
 }
@@ -88,7 +99,10 @@ impl Material for Locks {
 impl Material for Fur {
     fn shade(&self, at: &Fragment, light: &Illumination) -> Shade {
         let tone = 0.85 + 0.3 * cell(at.texture, self.tuft * 0.6);
-        Shade { light: shade(scale(self.colour, at.mean(&self.openness) * tone), at, light), alpha: 1.0 }
+        let colour = scale(self.colour, at.mean(&self.openness) * tone);
+        let dense = (at.mean(&self.density) * 1.6 - 0.1).clamp(0.0, 1.0);
+        let alpha = self.cover * dense * (0.55 + 0.9 * cell(at.texture, self.tuft));
+        Shade { light: shade(colour, at, light), alpha }
     }
 
     fn alpha(&self, texture: [f32; 2], vertices: [u32; 3], weights: Vec3) -> f32 {

@@ -1,6 +1,6 @@
 //! Ribbons and shells that hair is drawn with.
 
-use crate::space::{Vec3, add, between, cross, dot, sub, scaled, unit};
+use crate::space::{Vec3, add, between, cross, dot, scaled, sub, unit};
 
 /// A corner of hair at rest.
 #[derive(Debug, Clone, Copy, Default)]
@@ -65,6 +65,24 @@ impl HairMesh {
             let [a, b, c, d] = [0, 1, 2, 3].map(|corner| first + 2 * index + corner);
             self.triangles.extend([[a, b, c], [b, d, c]]);
         }
+    }
+
+    /// Two meshes: triangles with `first` true for all vertices, and the others.
+    pub(crate) fn parted(&self, first: impl Fn(&HairVertex) -> bool) -> (Self, Self) {
+        let (mut ones, mut others) = (Self::default(), Self::default());
+        let mut numbers = vec![[None; 2]; self.vertices.len()];
+        for triangle in &self.triangles {
+            let all = triangle.iter().all(|&vertex| first(&self.vertices[vertex as usize]));
+            let part = if all { &mut ones } else { &mut others };
+            let moved = triangle.map(|vertex| {
+                *numbers[vertex as usize][usize::from(all)].get_or_insert_with(|| {
+                    part.vertices.push(self.vertices[vertex as usize]);
+                    part.vertices.len() as u32 - 1
+                })
+            });
+            part.triangles.push(moved);
+        }
+        (ones, others)
     }
 
     /// Adds an ellipsoid of wound hair (a bun, a link of a braid) with `axis` as its long half axis.
