@@ -276,7 +276,7 @@ impl Recipe {
     /// Everything random in a sample comes from here.
     pub(super) fn random(&self, kind: Kind, split: Split, index: u64) -> ChaCha8Rng {
         let mut random = ChaCha8Rng::seed_from_u64(self.seed);
-        random.set_stream((kind as u64) << 62 | (split as u64) << 60 | index);
+        random.set_stream(((kind as u64) << 62) | ((split as u64) << 60) | index);
         let seed = random.next_u64();
         ChaCha8Rng::seed_from_u64(seed)
     }

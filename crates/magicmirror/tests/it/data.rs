@@ -84,7 +84,7 @@ fn what_cannot_be_made_is_refused_before_anything_is_written() {
         (&["--frames", "16"], &["--frames is 16", "the nearest valid number is 17"]),
         (&["--pairs", "0", "--clips", "0"], &["--pairs and --clips are both 0"]),
         (&["--validation", "0.5", "--test", "0.5"], &["both together below 1"]),
-        (&["--validation", "-1"], &["--validation"]),
+        (&["--validation", "1.5"], &["--validation is 1.5"]),
         (&["--identities", "0"], &["--identities is 0"]),
         (&["--workers", "0"], &["--workers"]),
         (&["--shard", "2/2"], &["must be i/n"]),
