@@ -29,6 +29,10 @@ pub enum Stage {
     Write,
     /// Downloading a file.
     Download,
+    /// Drawing people for a data set.
+    DrawPeople,
+    /// Reading a data set.
+    ReadDataset,
 }
 
 impl Stage {
@@ -43,6 +47,8 @@ impl Stage {
             Self::EncodeFrames => "encoding frames",
             Self::Write => "writing",
             Self::Download => "downloading",
+            Self::DrawPeople => "drawing people",
+            Self::ReadDataset => "reading shards",
         }
     }
 }
@@ -120,7 +126,7 @@ impl<'a> Control<'a> {
     }
 
     /// Runs one stage between its events, and notes how long it took. What was written is not thrown away: a wish to
-    /// stop that comes during [`Stage::Write`] comes too late.
+    /// stop that comes during [`Stage::Write`] or at the end of [`Stage::DrawPeople`] comes too late.
     ///
     /// # Errors
     /// Those of `work`, or [`EngineError::Cancelled`].
@@ -137,7 +143,7 @@ impl<'a> Control<'a> {
         let seconds = start.elapsed().as_secs_f64();
         self.seconds.push((stage, seconds));
         self.emit(Event::Finished { stage, seconds });
-        if stage != Stage::Write {
+        if !matches!(stage, Stage::Write | Stage::DrawPeople) {
             self.check()?;
         }
         Ok(result)

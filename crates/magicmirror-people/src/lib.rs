@@ -11,10 +11,13 @@
 mod attire;
 pub mod backdrop;
 mod body;
+pub mod captions;
 pub mod colour;
 pub mod figure;
+pub mod graph;
 pub mod head;
 pub mod light;
+pub mod motion;
 pub mod person;
 pub mod render;
 pub mod scene;
