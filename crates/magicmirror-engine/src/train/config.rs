@@ -227,7 +227,7 @@ pub(super) fn changes(before: &Table, now: &Table) -> Vec<ChangedKey> {
     let constant = now.get("optimiser.schedule").is_some_and(|schedule| schedule == "\"constant\"");
     let keys: std::collections::BTreeSet<&String> = before.keys().chain(now.keys()).collect();
     keys.into_iter()
-        .filter(|key| !FREE_KEYS.contains(&key.as_str()) && !(constant && key.as_str() == "run.steps"))
+        .filter(|key| !(FREE_KEYS.contains(&key.as_str()) || constant && key.as_str() == "run.steps"))
         .filter(|key| !key.starts_with("validation."))
         .filter(|key| before.get(*key) != now.get(*key))
         .map(|key| ChangedKey { key: key.clone(), before: before.get(key).cloned(), now: now.get(key).cloned() })

@@ -63,7 +63,8 @@ impl Metrics {
                     .and_then(|line| line["step"].as_u64())
                     .is_some_and(|s| s <= step)
             };
-            let kept: String = read_text(&path)?.lines().filter(of_step).map(|line| format!("{line}\n")).collect();
+            let text = read_text(&path)?;
+            let kept: String = text.lines().filter(of_step).flat_map(|line| [line, "\n"]).collect();
             write_aside(&path, kept.as_bytes())?;
         }
         let lines = OpenOptions::new().create(true).append(true).open(&path).map_err(EngineError::io(&path))?;

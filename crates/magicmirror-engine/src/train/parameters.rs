@@ -17,6 +17,9 @@ pub struct ParameterSet {
 
 impl ParameterSet {
     /// All named parameters of a module, and their values.
+    ///
+    /// # Panics
+    /// When a parameter is not floating point.
     pub fn new<M: Module>(module: &M, names: &ParamNames) -> (Self, Vec<Parameter>) {
         let tensors = named_tensors(module, names);
         let order: HashMap<&str, usize> = tensors.iter().enumerate().map(|(i, (name, _))| (name.as_str(), i)).collect();
@@ -106,6 +109,9 @@ impl Gradients {
     }
 
     /// Brings them to main memory.
+    ///
+    /// # Panics
+    /// When a gradient is not f32, which those of f32 masters are.
     pub fn into_values(self) -> Vec<Option<Vec<f32>>> {
         let values = |tensor: Tensor<1>| tensor.into_data().try_to_vec::<f32>().expect("gradients are f32");
         self.sums.into_iter().map(|sum| sum.map(values)).collect()

@@ -134,7 +134,7 @@ pub fn train<O: Objective, C: Serialize>(
     objective.set_parameters(optimiser.parameters());
     let metrics = Metrics::open(&folder.path, state.step)?;
     let mut run = Run { request, objective, optimiser, state, metrics, checkpoints, model: folder.path.join("model") };
-    control.stage(Stage::Train, request.run.steps as f64, |control| run.to_the_end(control))
+    control.stage(Stage::Train, request.run.steps as f64, |control| run.go_on(control))
 }
 
 struct Run<'a, 'b, O, C> {
@@ -148,7 +148,7 @@ struct Run<'a, 'b, O, C> {
 }
 
 impl<O: Objective, C> Run<'_, '_, O, C> {
-    fn to_the_end(&mut self, control: &mut Control<'_>) -> Result<Finished, EngineError> {
+    fn go_on(&mut self, control: &mut Control<'_>) -> Result<Finished, EngineError> {
         let RunConfig { steps, checkpoint_every, validate_every, .. } = *self.request.run;
         let (started, first) = (Instant::now(), self.state.step);
         let mut saved = None;
@@ -177,7 +177,7 @@ impl<O: Objective, C> Run<'_, '_, O, C> {
     fn step(&mut self, cancelled: &AtomicBool) -> Result<Option<f64>, EngineError> {
         let started = Instant::now();
         let (run, step) = (self.request.run, self.state.step);
-        let Some((mut gradients, losses)) = accumulate(&*self.objective, step, run, cancelled)? else {
+        let Some(Sum { mut gradients, losses }) = accumulate(&*self.objective, step, run, cancelled)? else {
             return Ok(None);
         };
         let loss = losses.mean(Losses::TOTAL).unwrap_or(f64::NAN);
@@ -257,6 +257,12 @@ impl<O: Objective, C> Run<'_, '_, O, C> {
     }
 }
 
+/// Mean gradients, in main memory, and losses.
+struct Sum {
+    gradients: Vec<Option<Vec<f32>>>,
+    losses: Losses,
+}
+
 /// Mean gradients and losses of a step's global batch; `None` if the run should stop.
 ///
 /// Replica r computes groups r, r + R, r + 2R, …, one after the other; sums are added in the order of the replicas.
@@ -265,10 +271,10 @@ fn accumulate<O: Objective>(
     step: u64,
     run: &RunConfig,
     cancelled: &AtomicBool,
-) -> Result<Option<(Vec<Option<Vec<f32>>>, Losses)>, EngineError> {
+) -> Result<Option<Sum>, EngineError> {
     let groups = objective.micro_batches(step, run);
     let replicas = objective.replicas().max(1);
-    let of_replica = |replica: usize| -> Result<Option<(Vec<Option<Vec<f32>>>, Losses)>, EngineError> {
+    let of_replica = |replica: usize| -> Result<Option<Sum>, EngineError> {
         let (mut sum, mut losses) = (None, Losses::default());
         for positions in groups.iter().skip(replica).step_by(replicas) {
             if cancelled.load(Ordering::Relaxed) {
@@ -280,7 +286,7 @@ fn accumulate<O: Objective>(
             sum.get_or_insert_with(|| Gradients::empty(count)).add_weighted(micro_batch.gradients, weight);
             losses.merge(&micro_batch.losses);
         }
-        Ok(Some((sum.map(Gradients::into_values).unwrap_or_default(), losses)))
+        Ok(Some(Sum { gradients: sum.map(Gradients::into_values).unwrap_or_default(), losses }))
     };
     if replicas == 1 {
         return of_replica(0);
@@ -293,14 +299,14 @@ fn accumulate<O: Objective>(
             .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
             .collect()
     });
-    let mut total: Option<(Vec<Option<Vec<f32>>>, Losses)> = None;
+    let mut total: Option<Sum> = None;
     for result in results {
-        let Some((gradients, losses)) = result? else { return Ok(None) };
+        let Some(sum) = result? else { return Ok(None) };
         match &mut total {
-            None => total = Some((gradients, losses)),
-            Some((sum, all)) => {
-                add(sum, gradients);
-                all.merge(&losses);
+            None => total = Some(sum),
+            Some(total) => {
+                add(&mut total.gradients, sum.gradients);
+                total.losses.merge(&sum.losses);
             }
         }
     }

@@ -108,8 +108,7 @@ mod tests {
             step: 7,
             what: Some(What::Summary(Summary { values: vec![Value { tag: "loss".into(), simple_value: 0.25 }] })),
         };
-        let bytes: String = framed(&event.encode_to_vec()).iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(bytes, TENSORBOARD_BYTES);
+        assert_eq!(crate::files::hex(&framed(&event.encode_to_vec())), TENSORBOARD_BYTES);
     }
 
     const TENSORBOARD_BYTES: &str =
