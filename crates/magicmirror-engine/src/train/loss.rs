@@ -1,6 +1,6 @@
 //! The paper's loss (section 3.4): velocity, in the face region only for half of the samples, and identity.
 
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::Tensor;
 use magicmirror_models::diffusion::NoiseSchedule;
 use magicmirror_models::face::align::Sampler;
 use magicmirror_models::face::recogniser::Recogniser;
@@ -170,9 +170,4 @@ pub fn cosine_distance(a: Tensor<2>, b: Tensor<2>) -> Tensor<1> {
 pub(super) fn each(values: &Tensor<1>) -> Vec<f64> {
     let values = values.clone().into_data_as::<f32>();
     values.iter::<f32>().map(f64::from).collect()
-}
-
-/// Normal noise that was drawn already, as a tensor.
-pub(super) fn tensor<const D: usize>(values: Vec<f32>, shape: [usize; D], device: &burn::tensor::Device) -> Tensor<D> {
-    Tensor::from_data(TensorData::new(values, shape), device)
 }
