@@ -33,6 +33,10 @@ pub enum Stage {
     PrepareData,
     /// Training steps.
     Train,
+    /// Drawing people for a data set.
+    DrawPeople,
+    /// Reading a data set.
+    ReadDataset,
 }
 
 impl Stage {
@@ -49,6 +53,8 @@ impl Stage {
             Self::Download => "downloading",
             Self::PrepareData => "preparing data",
             Self::Train => "training",
+            Self::DrawPeople => "drawing people",
+            Self::ReadDataset => "reading shards",
         }
     }
 }
