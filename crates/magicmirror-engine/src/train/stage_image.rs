@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::loss::LossConfig;
 use super::objective::{AdapterObjective, DataOptions, ModelConfig, WeightedExamples, weight_hashes};
+use super::plan::TrainingPlan;
 use super::validation::ValidationConfig;
 use super::{Finished, FrameSize, GuardConfig, OptimiserConfig, RunConfig, RunRequest, SourceConfig, train};
 use crate::EngineError;
@@ -48,6 +49,25 @@ pub struct ImageData {
     /// Part of the examples that may be broken before the run stops.
     #[serde(default = "super::most_bad")]
     pub most_bad: f64,
+}
+
+impl ImageConfig {
+    /// The data sets of the configuration, training split.
+    ///
+    /// # Errors
+    /// When one cannot be opened.
+    pub fn examples(&self) -> Result<Vec<WeightedExamples>, EngineError> {
+        super::people::open(&self.data.images, 1)
+    }
+
+    /// The memory that such a run needs.
+    ///
+    /// # Errors
+    /// When a model's configuration cannot be read.
+    pub fn plan(&self) -> Result<TrainingPlan, EngineError> {
+        let Self { model, data, loss, run, optimiser, .. } = self;
+        TrainingPlan::new(model, loss, run, optimiser, &data.sizes, 1, 1)
+    }
 }
 
 /// Trains an adapter on images, one replica a device. `examples` are those of `config.data.images`.

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::loss::LossConfig;
 use super::objective::{AdapterObjective, DataOptions, ModelConfig, WeightedExamples, weight_hashes};
+use super::plan::TrainingPlan;
 use super::validation::ValidationConfig;
 use super::{
     Finished, FrameSize, GuardConfig, OptimiserConfig, RunConfig, RunRequest, SourceConfig, TrainError, train,
@@ -74,6 +75,26 @@ impl VideoData {
             return out_of_range("data.image_share", self.image_share.to_string(), rule);
         }
         Ok(())
+    }
+}
+
+impl VideoConfig {
+    /// The data sets of the configuration, training split.
+    ///
+    /// # Errors
+    /// When one cannot be opened.
+    pub fn examples(&self) -> Result<Vec<WeightedExamples>, EngineError> {
+        let VideoData { clips, images, image_share, frames, .. } = &self.data;
+        Ok(mix(super::people::open(clips, *frames)?, super::people::open(images, 1)?, *image_share))
+    }
+
+    /// The memory that such a run needs, with four reference photos.
+    ///
+    /// # Errors
+    /// When a model's configuration cannot be read.
+    pub fn plan(&self) -> Result<TrainingPlan, EngineError> {
+        let Self { model, data, loss, run, optimiser, .. } = self;
+        TrainingPlan::new(model, loss, run, optimiser, &data.sizes, self.data.frames, 4)
     }
 }
 
