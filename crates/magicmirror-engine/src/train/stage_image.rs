@@ -9,7 +9,9 @@ use super::loss::LossConfig;
 use super::objective::{AdapterObjective, DataOptions, ModelConfig, WeightedExamples, weight_hashes};
 use super::plan::TrainingPlan;
 use super::validation::ValidationConfig;
-use super::{Finished, FrameSize, GuardConfig, OptimiserConfig, RunConfig, RunRequest, SourceConfig, train};
+use super::{
+    Finished, FrameSize, GuardConfig, OptimiserConfig, RunConfig, RunRequest, SourceConfig, TrainError, train,
+};
 use crate::EngineError;
 use crate::event::Control;
 
@@ -52,6 +54,16 @@ pub struct ImageData {
 }
 
 impl ImageConfig {
+    /// Checks every number that can be checked without models and data.
+    ///
+    /// # Errors
+    /// When one is out of range.
+    pub fn validate(&self) -> Result<(), TrainError> {
+        self.run.validate()?;
+        self.optimiser.validate()?;
+        self.loss.validate()
+    }
+
     /// The data sets of the configuration, training split.
     ///
     /// # Errors
@@ -82,6 +94,7 @@ pub fn train_image(
     devices: &[Device],
     control: &mut Control<'_>,
 ) -> Result<Finished, EngineError> {
+    config.validate()?;
     let ImageConfig { model, data, loss, run, optimiser, guard, validation } = config;
     let options = DataOptions { cache: &data.cache, sizes: &data.sizes, most_bad: data.most_bad };
     let mut objective = AdapterObjective::prepare(

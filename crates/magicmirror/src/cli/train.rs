@@ -49,6 +49,7 @@ impl Train {
             Self::Image(run) => {
                 let mut config: ImageConfig = load_config(&run.config, &run.set)?;
                 config.run.keep = run.keep.unwrap_or(config.run.keep);
+                config.validate()?;
                 let Some(folder) = &run.folder(|| Ok(config.plan()?.to_string()))? else { return Ok(()) };
                 let (examples, devices) = (config.examples()?, run.devices()?);
                 finish(with_progress(show, |control| {
@@ -58,6 +59,7 @@ impl Train {
             Self::Video(run) => {
                 let mut config: VideoConfig = load_config(&run.config, &run.set)?;
                 config.run.keep = run.keep.unwrap_or(config.run.keep);
+                config.validate()?;
                 let Some(folder) = &run.folder(|| Ok(config.plan()?.to_string()))? else { return Ok(()) };
                 let (examples, devices) = (config.examples()?, run.devices()?);
                 finish(with_progress(show, |control| {
