@@ -43,8 +43,8 @@ pub use perceiver::{FacePerceiver, IdentityPerceiver, Resampler, ResamplerSizes}
 
 use crate::nn::Linear;
 use crate::weights::{
-    Checkpoint, Names, ParamNames, Params, Precision, WeightsError, initialise, named_tensors, save_safetensors,
-    write_aside,
+    Checkpoint, Init, Names, ParamNames, Params, Precision, TensorSource, WeightsError, initialise, named_tensors,
+    save_safetensors, write_aside,
 };
 
 const CONFIG_FILE: &str = "adapter_config.json";
@@ -171,9 +171,32 @@ impl Adapter {
         Self { identity, structure, layers, config: config.clone(), names: ParamNames::new() }
     }
 
+    /// Names and shapes of all parameters; computes nothing.
+    ///
+    /// # Errors
+    /// When the configuration makes no sense.
+    pub fn shapes(config: &AdapterConfig) -> Result<Vec<(String, Vec<usize>)>, AdapterError> {
+        struct Shapes(Vec<(String, Vec<usize>)>);
+        impl TensorSource for Shapes {
+            fn tensor(&mut self, name: &str, shape: &[usize], _init: Init) -> Option<TensorData> {
+                self.0.push((name.to_owned(), shape.to_vec()));
+                None
+            }
+        }
+        config.validate()?;
+        let mut shapes = Shapes(Vec::new());
+        let _ = Params::build(&mut shapes, &Device::flex(), |params| Self::new(config, params));
+        Ok(shapes.0)
+    }
+
     /// Sizes and switches.
     pub fn config(&self) -> &AdapterConfig {
         &self.config
+    }
+
+    /// The name of each parameter in the file.
+    pub fn param_names(&self) -> &ParamNames {
+        &self.names
     }
 
     /// All parameters under their names in the file, sorted by name.

@@ -173,6 +173,14 @@ impl Samples {
             .map_err(|error| self.broken(index, &format!("its JSON says nothing useful: {error}")))
     }
 
+    /// What the names of a sample's files begin with.
+    ///
+    /// # Panics
+    /// If there is no such sample.
+    pub fn key(&self, index: usize) -> &str {
+        &self.entries[index].key
+    }
+
     /// All samples in order.
     pub fn iter(&self) -> impl Iterator<Item = Result<Sample, DatasetError>> + '_ {
         (0..self.len()).map(|index| self.get(index))

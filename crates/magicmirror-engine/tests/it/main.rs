@@ -6,6 +6,8 @@ mod cancel;
 mod dataset;
 mod goldens;
 mod properties;
+mod train;
+mod train_adapter;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
