@@ -12,6 +12,7 @@ use thiserror::Error;
 
 use crate::memory::{Bytes, MemoryPlan};
 use crate::models::DownloadError;
+use crate::train::TrainError;
 
 /// Why a request could not be carried out.
 #[derive(Debug, Error)]
@@ -160,6 +161,9 @@ pub enum EngineError {
     /// An adapter's configuration made in the program.
     #[error(transparent)]
     AdapterConfig(#[from] ConfigError),
+    /// Starting or resuming a training run, or what stopped one.
+    #[error(transparent)]
+    Train(#[from] TrainError),
     /// Downloading a model.
     #[error(transparent)]
     Download(#[from] DownloadError),

@@ -29,6 +29,10 @@ pub enum Stage {
     Write,
     /// Downloading a file.
     Download,
+    /// Encoding the training data once, for the cache.
+    PrepareData,
+    /// Training steps.
+    Train,
 }
 
 impl Stage {
@@ -43,6 +47,8 @@ impl Stage {
             Self::EncodeFrames => "encoding frames",
             Self::Write => "writing",
             Self::Download => "downloading",
+            Self::PrepareData => "preparing data",
+            Self::Train => "training",
         }
     }
 }
@@ -70,6 +76,8 @@ pub enum Event {
         /// Units done.
         done: f64,
     },
+    /// A training step is done.
+    Training(Training),
     /// A stage is over.
     Finished {
         /// The stage.
@@ -77,6 +85,23 @@ pub enum Event {
         /// How long it took.
         seconds: f64,
     },
+}
+
+/// How far a training run is.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Training {
+    /// Steps done.
+    pub step: u64,
+    /// Steps in all.
+    pub steps: u64,
+    /// Loss of this step.
+    pub loss: f64,
+    /// Samples a second since the program began to train.
+    pub samples_per_second: f64,
+    /// Time left at that rate.
+    pub seconds_left: f64,
+    /// Whether this step is worth a line of its own.
+    pub milestone: bool,
 }
 
 /// A run's line to the outside: events go out, a wish to stop comes in.
@@ -113,6 +138,11 @@ impl<'a> Control<'a> {
         self.cancelled.load(Ordering::Relaxed)
     }
 
+    /// Turns true when the run should stop; for other threads.
+    pub fn cancelled(&self) -> &'a AtomicBool {
+        self.cancelled
+    }
+
     /// # Errors
     /// [`EngineError::Cancelled`] when the run should stop.
     pub fn check(&self) -> Result<(), EngineError> {
@@ -120,7 +150,7 @@ impl<'a> Control<'a> {
     }
 
     /// Runs one stage between its events, and notes how long it took. What was written is not thrown away: a wish to
-    /// stop that comes during [`Stage::Write`] comes too late.
+    /// stop that comes during [`Stage::Write`] comes too late, and [`Stage::Train`] ends with a checkpoint.
     ///
     /// # Errors
     /// Those of `work`, or [`EngineError::Cancelled`].
@@ -137,7 +167,7 @@ impl<'a> Control<'a> {
         let seconds = start.elapsed().as_secs_f64();
         self.seconds.push((stage, seconds));
         self.emit(Event::Finished { stage, seconds });
-        if stage != Stage::Write {
+        if !matches!(stage, Stage::Write | Stage::Train) {
             self.check()?;
         }
         Ok(result)

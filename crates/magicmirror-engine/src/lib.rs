@@ -1,5 +1,5 @@
 //! What a user can ask of MagicMirror: [`generate`](generate::generate) a video, read an [`identity`] from photos, encode
-//! [`latents`], look after [`models`].
+//! [`latents`], [`train`] an adapter, look after [`models`].
 //!
 //! All long work reports typed [`Event`]s through a [`Control`], and stops when that says so. Nothing here knows of a
 //! command line or a server; these only listen.
@@ -14,7 +14,8 @@ pub mod identity;
 pub mod latents;
 pub mod memory;
 pub mod models;
+pub mod train;
 
 pub use error::EngineError;
-pub use event::{Control, Event, Stage};
+pub use event::{Control, Event, Stage, Training};
 pub use files::ensure_writable;

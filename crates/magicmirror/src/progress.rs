@@ -4,9 +4,9 @@ use std::io::{IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use magicmirror_engine::memory::Bytes;
-use magicmirror_engine::{Control, EngineError, Event, Stage};
+use magicmirror_engine::{Control, EngineError, Event, Stage, Training};
 
 /// Bars count in thousandths of a unit, so that blocks within a step show.
 const FINE: f64 = 1000.0;
@@ -78,12 +78,26 @@ impl Bars {
                     bar.set_message(amount(stage, done, total, bar.elapsed().as_secs_f64()));
                 }
             }
+            Event::Training(training) => self.training(training),
             Event::Finished { stage, seconds } => {
                 if let Some(bar) = self.bar.take() {
                     bar.finish_and_clear();
                 }
                 self.say(&format!("{} {seconds:.1} s", stage.label()));
             }
+        }
+    }
+
+    fn training(&self, training: Training) {
+        let Training { step, steps, loss, samples_per_second, seconds_left, milestone } = training;
+        let left = HumanDuration(Duration::from_secs_f64(seconds_left));
+        let message = format!("step {step} of {steps}, loss {loss:.4}, {samples_per_second:.2} samples/s, {left} left");
+        if let Some(bar) = &self.bar {
+            bar.set_position((step as f64 * FINE) as u64);
+            bar.set_message(message.clone());
+        }
+        if milestone {
+            self.say(&message);
         }
     }
 

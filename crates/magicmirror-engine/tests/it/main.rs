@@ -5,6 +5,7 @@
 mod cancel;
 mod goldens;
 mod properties;
+mod train;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;

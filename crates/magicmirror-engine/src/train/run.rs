@@ -1,0 +1,326 @@
+//! The run loop.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Instant;
+
+use serde::Serialize;
+
+use super::checkpoint::{self, Checkpoints, State};
+use super::config::resolved;
+use super::folder::RunFolder;
+use super::guard::Guard;
+use super::metrics::Metrics;
+use super::optimiser::{AdamW, Parameter, global_norm, scale};
+use super::parameters::Gradients;
+use super::{GuardConfig, Losses, OptimiserConfig, RunConfig, TrainError};
+use crate::EngineError;
+use crate::event::{Control, Event, Stage, Training};
+
+/// What is trained, and by which loss. The run loop does all else.
+pub trait Objective: Sync {
+    /// What is trained, in a word: the `KIND` of `magicmirror train KIND`.
+    fn kind(&self) -> &'static str;
+
+    /// The trained parameters as they are at the start of a run, in a fixed order.
+    fn parameters(&self) -> Vec<Parameter>;
+
+    /// Takes over new values for all of them, on every replica.
+    fn set_parameters(&mut self, parameters: &[Parameter]);
+
+    /// Devices that compute at the same time.
+    fn replicas(&self) -> usize {
+        1
+    }
+
+    /// The positions `0..batch` of a step's global batch, grouped so that one group can be computed at once: samples of
+    /// one size, at most `micro_batch` of them.
+    fn micro_batches(&self, _step: u64, run: &RunConfig) -> Vec<Vec<usize>> {
+        (0..run.batch).collect::<Vec<_>>().chunks(run.micro_batch).map(<[usize]>::to_vec).collect()
+    }
+
+    /// Losses and gradients of one group. What is drawn must depend on the run's seed, the step (from 0) and the position
+    /// only.
+    ///
+    /// # Errors
+    /// When a sample cannot be read.
+    fn micro_batch(&self, replica: usize, step: u64, positions: &[usize]) -> Result<MicroBatch, EngineError>;
+
+    /// Looks at the model as it would be exported now ([`Parameter::exported`], already set); files go to `folder`.
+    /// Returns scalars for the metrics.
+    ///
+    /// # Errors
+    /// When it cannot, or the run should stop.
+    fn validate(
+        &mut self,
+        _step: u64,
+        _folder: &Path,
+        _control: &mut Control<'_>,
+    ) -> Result<Vec<(String, f64)>, EngineError> {
+        Ok(Vec::new())
+    }
+
+    /// Writes the model ([`Parameter::exported`]) in its released layout.
+    ///
+    /// # Errors
+    /// When the folder cannot be written.
+    fn export(&self, folder: &Path, parameters: &[Parameter]) -> Result<(), EngineError>;
+}
+
+/// What came of one group of samples.
+#[derive(Debug)]
+pub struct MicroBatch {
+    /// Gradients of the mean of [`Losses::TOTAL`] over the group.
+    pub gradients: Gradients,
+    /// Losses of the group.
+    pub losses: Losses,
+}
+
+/// What a run is started with.
+#[derive(Debug)]
+pub struct RunRequest<'a, C> {
+    /// The run's folder.
+    pub folder: &'a Path,
+    /// Whether to go on with the run in the folder.
+    pub resume: bool,
+    /// The whole configuration; what is trained depends on it.
+    pub config: &'a C,
+    /// Its section `[run]`.
+    pub run: &'a RunConfig,
+    /// Its section `[optimiser]`.
+    pub optimiser: &'a OptimiserConfig,
+    /// Its section `[guard]`.
+    pub guard: &'a GuardConfig,
+    /// SHA-256 of all weights that the run starts from or computes with, by name.
+    pub weights: BTreeMap<String, String>,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finished {
+    /// Steps done.
+    pub step: u64,
+    /// Whether these are all; if not, the run was asked to stop and can be resumed.
+    pub complete: bool,
+    /// The last checkpoint.
+    pub checkpoint: PathBuf,
+    /// The model in its released layout.
+    pub model: PathBuf,
+}
+
+/// Trains until all steps are done or the run is asked to stop, which leaves a checkpoint as well.
+///
+/// # Errors
+/// When the folder or configuration does not fit ([`TrainError`]), a file cannot be read or written, or the loss goes wrong.
+pub fn train<O: Objective, C: Serialize>(
+    objective: &mut O,
+    request: &RunRequest<'_, C>,
+    control: &mut Control<'_>,
+) -> Result<Finished, EngineError> {
+    request.run.validate()?;
+    request.optimiser.validate()?;
+    let config = resolved(request.config);
+    let folder = RunFolder::open(request.folder, objective.kind(), &config, &request.weights, request.resume)?;
+    let checkpoints = Checkpoints::new(&folder.path);
+    let mut optimiser = AdamW::new(request.optimiser.clone(), objective.parameters());
+    let mut state = State { step: 0, guard: Guard::default() };
+    let latest = checkpoints.latest().filter(|_| request.resume);
+    if let Some(latest) = &latest {
+        state = checkpoint::load(latest, &mut optimiser)?;
+        control.emit(Event::Note(format!("going on after step {}: {}", state.step, latest.display())));
+    }
+    objective.set_parameters(optimiser.parameters());
+    let metrics = Metrics::open(&folder.path, state.step)?;
+    let mut run = Run { request, objective, optimiser, state, metrics, checkpoints, model: folder.path.join("model") };
+    control.stage(Stage::Train, request.run.steps as f64, |control| run.go_on(control))
+}
+
+struct Run<'a, 'b, O, C> {
+    request: &'a RunRequest<'b, C>,
+    objective: &'a mut O,
+    optimiser: AdamW,
+    state: State,
+    metrics: Metrics,
+    checkpoints: Checkpoints,
+    model: PathBuf,
+}
+
+impl<O: Objective, C> Run<'_, '_, O, C> {
+    fn go_on(&mut self, control: &mut Control<'_>) -> Result<Finished, EngineError> {
+        let RunConfig { steps, checkpoint_every, validate_every, .. } = *self.request.run;
+        let (started, first) = (Instant::now(), self.state.step);
+        let mut saved = None;
+        while self.state.step < steps {
+            let Some(loss) = self.step(control.cancelled())? else { break };
+            self.progress(loss, first, started, control);
+            let step = self.state.step;
+            if validate_every > 0 && (step.is_multiple_of(validate_every) || step == steps) {
+                self.validate(control)?;
+            }
+            let due = step.is_multiple_of(checkpoint_every) || step == steps;
+            // A checkpoint made during a spike would push out a good one.
+            if due && self.state.guard.spikes == 0 {
+                saved = Some((step, self.save()?));
+            }
+        }
+        let checkpoint = match saved {
+            Some((step, checkpoint)) if step == self.state.step => checkpoint,
+            _ => self.save()?,
+        };
+        let complete = self.state.step >= steps;
+        Ok(Finished { step: self.state.step, complete, checkpoint, model: self.model.clone() })
+    }
+
+    /// One optimiser step; `None` if the run should stop before it.
+    fn step(&mut self, cancelled: &AtomicBool) -> Result<Option<f64>, EngineError> {
+        let started = Instant::now();
+        let (run, step) = (self.request.run, self.state.step);
+        let Some(Sum { mut gradients, losses }) = accumulate(&*self.objective, step, run, cancelled)? else {
+            return Ok(None);
+        };
+        let loss = losses.mean(Losses::TOTAL).unwrap_or(f64::NAN);
+        let norm = global_norm(&gradients);
+        self.guard(loss, norm)?;
+        let clip = self.request.optimiser.clip_norm;
+        if clip > 0.0 && norm > clip {
+            scale(&mut gradients, (clip / norm) as f32);
+        }
+        let learning_rate = self.request.optimiser.learning_rate(step, run.steps);
+        self.optimiser.update(&gradients, learning_rate);
+        self.objective.set_parameters(self.optimiser.parameters());
+        self.state.step += 1;
+        let mut scalars: Vec<(String, f64)> = losses.means().map(|(name, mean)| (name.to_owned(), mean)).collect();
+        scalars.push(("gradient_norm".into(), norm));
+        scalars.push(("learning_rate".into(), learning_rate));
+        scalars.push(("seconds".into(), started.elapsed().as_secs_f64()));
+        self.metrics.write(self.state.step, &scalars)?;
+        Ok(Some(loss))
+    }
+
+    /// Stops before the update where the loss or the gradients have gone wrong.
+    fn guard(&mut self, loss: f64, norm: f64) -> Result<(), TrainError> {
+        let step = self.state.step + 1;
+        let checkpoint = self.checkpoints.latest();
+        for (what, value) in [("the loss", loss), ("the gradient", norm)] {
+            if !value.is_finite() {
+                return Err(TrainError::NotFinite { what, step, checkpoint });
+            }
+        }
+        if self.state.guard.accepts(loss, self.request.guard) {
+            return Ok(());
+        }
+        let Guard { mean, spikes, .. } = self.state.guard;
+        Err(TrainError::LossSpike { step, loss, mean, steps: spikes, checkpoint })
+    }
+
+    fn validate(&mut self, control: &mut Control<'_>) -> Result<(), EngineError> {
+        let step = self.state.step;
+        let folder = self.request.folder.join(format!("validation/step-{step:08}"));
+        let exported: Vec<Parameter> = self.optimiser.parameters().iter().map(Parameter::as_exported).collect();
+        self.objective.set_parameters(&exported);
+        let scalars = self.objective.validate(step, &folder, control);
+        self.objective.set_parameters(self.optimiser.parameters());
+        let scalars = match scalars {
+            Ok(scalars) => scalars,
+            // The loop sees the wish to stop as well, and leaves a checkpoint.
+            Err(EngineError::Cancelled) => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        if !scalars.is_empty() {
+            let named = scalars.into_iter().map(|(name, value)| (format!("validation/{name}"), value));
+            self.metrics.write(step, &named.collect::<Vec<_>>())?;
+        }
+        Ok(())
+    }
+
+    fn save(&self) -> Result<PathBuf, EngineError> {
+        let folder = self.checkpoints.save(self.state, &self.optimiser, self.request.run.keep)?;
+        self.objective.export(&self.model, self.optimiser.parameters())?;
+        Ok(folder)
+    }
+
+    fn progress(&self, loss: f64, first: u64, started: Instant, control: &mut Control<'_>) {
+        let RunConfig { steps, batch, log_every, .. } = *self.request.run;
+        let step = self.state.step;
+        let seconds = started.elapsed().as_secs_f64().max(f64::MIN_POSITIVE);
+        let each = seconds / (step - first) as f64;
+        control.emit(Event::Training(Training {
+            step,
+            steps,
+            loss,
+            samples_per_second: batch as f64 / each,
+            seconds_left: each * (steps - step) as f64,
+            milestone: step.is_multiple_of(log_every) || step == steps,
+        }));
+    }
+}
+
+/// Mean gradients, in main memory, and losses.
+struct Sum {
+    gradients: Vec<Option<Vec<f32>>>,
+    losses: Losses,
+}
+
+/// Mean gradients and losses of a step's global batch; `None` if the run should stop.
+///
+/// Replica r computes groups r, r + R, r + 2R, …, one after the other; sums are added in the order of the replicas.
+fn accumulate<O: Objective>(
+    objective: &O,
+    step: u64,
+    run: &RunConfig,
+    cancelled: &AtomicBool,
+) -> Result<Option<Sum>, EngineError> {
+    let groups = objective.micro_batches(step, run);
+    let replicas = objective.replicas().max(1);
+    let of_replica = |replica: usize| -> Result<Option<Sum>, EngineError> {
+        let (mut sum, mut losses) = (None, Losses::default());
+        for positions in groups.iter().skip(replica).step_by(replicas) {
+            if cancelled.load(Ordering::Relaxed) {
+                return Ok(None);
+            }
+            let micro_batch = objective.micro_batch(replica, step, positions)?;
+            let weight = positions.len() as f64 / run.batch as f64;
+            let count = micro_batch.gradients.len();
+            sum.get_or_insert_with(|| Gradients::empty(count)).add_weighted(micro_batch.gradients, weight);
+            losses.merge(&micro_batch.losses);
+        }
+        Ok(Some(Sum { gradients: sum.map(Gradients::into_values).unwrap_or_default(), losses }))
+    };
+    if replicas == 1 {
+        return of_replica(0);
+    }
+    let results: Vec<_> = thread::scope(|scope| {
+        let of_replica = &of_replica;
+        let threads: Vec<_> = (0..replicas).map(|replica| scope.spawn(move || of_replica(replica))).collect();
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            .collect()
+    });
+    let mut total: Option<Sum> = None;
+    for result in results {
+        let Some(sum) = result? else { return Ok(None) };
+        match &mut total {
+            None => total = Some(sum),
+            Some(total) => {
+                add(&mut total.gradients, sum.gradients);
+                total.losses.merge(&sum.losses);
+            }
+        }
+    }
+    Ok(total)
+}
+
+/// Adds the gradients of another replica.
+fn add(sum: &mut Vec<Option<Vec<f32>>>, other: Vec<Option<Vec<f32>>>) {
+    sum.resize(sum.len().max(other.len()), None);
+    for (sum, other) in sum.iter_mut().zip(other) {
+        match (sum.as_mut(), other) {
+            (Some(sum), Some(other)) => sum.iter_mut().zip(other).for_each(|(a, b)| *a += b),
+            (None, other) => *sum = other,
+            (Some(_), None) => {}
+        }
+    }
+}
