@@ -80,6 +80,15 @@ fn convolutions(table: &Table) {
             let x = Tensor::cat(vec![first.clone(), first, x.clone()], 2);
             conv3d(x, weight.clone(), None, ConvOptions::new([1; 3], [0, 1, 1], [1; 3], 1)).sum().backward()
         });
+        let ours = trained(0, |params| nn::Conv3d::new(params, "conv", channels, channels, 3).with_spatial_padding(1));
+        table.row("conv3d, ours", &text, || ours.forward_from_first(x.clone()).sum().backward());
+        let fixed = random([1, channels, frames, height, width]);
+        table.row("conv3d, no dx", &text, || ours.forward_from_first(fixed.clone()).sum().backward());
+        let plain = nn::Conv3d::new;
+        let frozen = initialise(0, &Device::flex(), |params| plain(params, "conv", channels, channels, 3)).0;
+        let frozen = frozen.with_spatial_padding(1);
+        let inner = fixed.clone().inner();
+        table.row("conv3d, forward", &text, || frozen.forward_from_first(inner.clone()));
         let norm = trained(0, |params| nn::GroupNorm::new(params, "norm", 8, channels, 1e-6));
         table.row("group_norm, silu", &text, || norm.forward_silu(x.clone()).sum().backward());
         table.row("silu", &text, || nn::silu(x.clone()).sum().backward());

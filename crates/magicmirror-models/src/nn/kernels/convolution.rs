@@ -264,6 +264,8 @@ impl Work<'_> {
                 }
             }
         }
+        // What all groups read of the source lies in the cache when they follow each other.
+        tasks.sort_by_key(|task| (task.sample, task.frame, task.first_row, task.group));
         tasks.into_par_iter().for_each(|task| self.fill(task, width));
     }
 

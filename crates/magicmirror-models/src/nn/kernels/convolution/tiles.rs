@@ -58,9 +58,10 @@ fn correlate_by<S: Simd, const VECTORS: usize>(simd: S, tile: &Tile<'_>, out: &m
             let (weights, _) = weights.as_chunks::<CHANNELS>();
             for (&tap, weights) in tile.taps.iter().zip(weights) {
                 let (values, _) = S::as_simd_f32s(&source[tap..tap + width]);
+                let values: [S::f32s; VECTORS] = std::array::from_fn(|index| values[index]);
                 for (sums, &weight) in sums.iter_mut().zip(weights) {
                     let weight = simd.splat_f32s(weight);
-                    for (sum, &value) in sums.iter_mut().zip(values) {
+                    for (sum, value) in sums.iter_mut().zip(values) {
                         *sum = simd.mul_add_f32s(weight, value, *sum);
                     }
                 }
