@@ -11,6 +11,7 @@ use magicmirror_media::{Filter, center_crop, crop, read_photo, resize};
 use magicmirror_models::adapter::FaceFeatures;
 use magicmirror_models::face::align::Chip;
 use magicmirror_models::face::detector::{FaceDetector, RgbPixels};
+use magicmirror_models::face::mtcnn::Mtcnn;
 use magicmirror_models::vision::preprocess::Preprocessing;
 use magicmirror_models::vision::vit::VisionFeatures;
 
@@ -19,7 +20,7 @@ pub use face::DetectedFace;
 
 use crate::EngineError;
 use crate::event::{Control, Stage};
-use encoders::load_detector;
+use encoders::{Networks, load_detector};
 
 /// A face lower than this is told to be small: the recognisers look at 112 pixels.
 const SMALL_FACE: f32 = 80.0;
@@ -72,43 +73,74 @@ pub fn encode(
     control: &mut Control<'_>,
 ) -> Result<FaceFeatures, EngineError> {
     control.stage(Stage::EncodeIdentity, photos.len() as f64, |control| {
-        let detector = load_detector(options.min_face)?;
-        let networks = encoders.load(device)?;
-        let mut id_embeds = Vec::new();
-        let mut last = Vec::new();
-        let mut penultimate = Vec::new();
+        let reader = FaceReader::load(encoders, options, device)?;
+        let mut features = Vec::new();
         for (index, path) in photos.iter().enumerate() {
             control.check()?;
             let image = read_photo(path)?;
-            let faces: Vec<DetectedFace> =
-                detector.detect(&pixels(&image)).into_iter().map(DetectedFace::from).collect();
+            let faces = reader.faces(&image);
             let face = choose(&faces, path, options, control)?;
-            let cut = |chip: Chip| {
-                chip.cut(&pixels(&image), &face.landmarks, device)
-                    .ok_or_else(|| EngineError::NoFace { path: path.clone(), min_face: options.min_face })
-            };
-            if relative_sharpness(cut(Chip::ArcFace)?) < BLURRED {
+            let no_face = || EngineError::NoFace { path: path.clone(), min_face: options.min_face };
+            let chip = Chip::ArcFace.cut(&pixels(&image), &face.landmarks, device).ok_or_else(no_face)?;
+            if relative_sharpness(chip) < BLURRED {
                 let [width, height] = face.size();
                 control.warn(format!(
                     "the face in {} ({width:.0}×{height:.0} pixels) is blurred: a sharper photo gives a better likeness",
                     path.display()
                 ));
             }
-            let chip = cut(networks.recogniser.chip())?;
-            id_embeds.push(networks.recogniser.embed(chip.unsqueeze()));
-            let seen = if options.crop { square_around(&image, face)? } else { image };
-            let features = networks.vision.forward(vision_input(&seen, &networks.preprocessing, device)?);
-            let VisionFeatures { last: last_state, penultimate: penultimate_state } = features;
-            last.push(last_state);
-            penultimate.push(penultimate_state);
+            features.push(reader.features(&image, face)?.ok_or_else(no_face)?);
             let _ = control.advance(Stage::EncodeIdentity, index as f64 + 1.0);
         }
         Ok(FaceFeatures {
-            id_embeds: Tensor::cat(id_embeds, 0),
-            vision_last: Tensor::cat(last, 0),
-            vision_penultimate: Tensor::cat(penultimate, 0),
+            id_embeds: Tensor::cat(features.iter().map(|one| one.id_embeds.clone()).collect(), 0),
+            vision_last: Tensor::cat(features.iter().map(|one| one.vision_last.clone()).collect(), 0),
+            vision_penultimate: Tensor::cat(features.iter().map(|one| one.vision_penultimate.clone()).collect(), 0),
         })
     })
+}
+
+/// Detector, recogniser and vision encoder, loaded.
+pub(crate) struct FaceReader<'a> {
+    detector: Mtcnn,
+    networks: Networks,
+    crop: bool,
+    device: &'a Device,
+}
+
+impl<'a> FaceReader<'a> {
+    /// # Errors
+    /// When a network cannot be loaded.
+    pub(crate) fn load(encoders: &Encoders, options: &FaceOptions, device: &'a Device) -> Result<Self, EngineError> {
+        let detector = load_detector(options.min_face)?;
+        Ok(Self { detector, networks: encoders.load(device)?, crop: options.crop, device })
+    }
+
+    /// All faces of a photo, the largest first.
+    fn faces(&self, image: &RgbImage) -> Vec<DetectedFace> {
+        self.detector.detect(&pixels(image)).into_iter().map(DetectedFace::from).collect()
+    }
+
+    /// The largest face of a photo.
+    pub(crate) fn largest_face(&self, image: &RgbImage) -> Option<DetectedFace> {
+        self.faces(image).first().copied()
+    }
+
+    /// Features of one face; `None` where its landmarks are one point.
+    ///
+    /// # Errors
+    /// When the photo cannot be cut as it should.
+    pub(crate) fn features(&self, image: &RgbImage, face: &DetectedFace) -> Result<Option<FaceFeatures>, EngineError> {
+        let Networks { recogniser, vision, preprocessing } = &self.networks;
+        let Some(chip) = recogniser.chip().cut(&pixels(image), &face.landmarks, self.device) else { return Ok(None) };
+        let seen = if self.crop { &square_around(image, face)? } else { image };
+        let VisionFeatures { last, penultimate } = vision.forward(vision_input(seen, preprocessing, self.device)?);
+        Ok(Some(FaceFeatures {
+            id_embeds: recogniser.embed(chip.unsqueeze()),
+            vision_last: last,
+            vision_penultimate: penultimate,
+        }))
+    }
 }
 
 /// The face meant, with warnings where that may not be the one the user thinks of.

@@ -7,21 +7,40 @@
 //! seed, the step and the position in the global batch ([`random`]), so neither a stop in between nor the number of
 //! devices changes what is trained.
 
+mod cache;
 mod checkpoint;
 mod config;
+mod data;
 mod error;
 mod folder;
 mod guard;
+mod loss;
 mod metrics;
+mod objective;
 mod optimiser;
 mod parameters;
+mod prepare;
 pub mod random;
+mod recompute;
 mod run;
+mod stage_image;
+mod stage_video;
+mod step;
 mod tensorboard;
+mod validation;
 
 pub use config::{GuardConfig, LearningRate, OptimiserConfig, RunConfig, load_config};
+use data::most_bad;
+
+pub use data::{Example, Examples, FrameSize, ReferencePhoto, SourceConfig, TargetFace};
 pub use error::{ChangedKey, TrainError};
+pub use loss::{FaceTarget, IdentityLoss, LossConfig, NoiseLevel, cosine_distance, velocity_loss};
 pub use metrics::Losses;
+pub use objective::{FrozenPrecision, ModelConfig, WeightedExamples};
 pub use optimiser::{AdamW, Parameter};
 pub use parameters::{Gradients, ParameterSet};
 pub use run::{Finished, MicroBatch, Objective, RunRequest, train};
+pub use stage_image::{ImageConfig, ImageData, train_image};
+pub use stage_video::{VideoConfig, VideoData, mix, train_video};
+pub use step::{Networks, Sample};
+pub use validation::ValidationConfig;

@@ -176,6 +176,11 @@ impl Adapter {
         &self.config
     }
 
+    /// The name of each parameter in the file.
+    pub fn param_names(&self) -> &ParamNames {
+        &self.names
+    }
+
     /// All parameters under their names in the file, sorted by name.
     pub fn named_tensors(&self) -> Vec<(String, TensorData)> {
         named_tensors(self, &self.names)

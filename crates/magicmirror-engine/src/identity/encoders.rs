@@ -11,6 +11,7 @@ use magicmirror_models::weights::{Precision, WeightsError};
 
 use super::FaceOptions;
 use crate::EngineError;
+use crate::files::{sha256, sha256_of_files};
 
 /// MTCNN's weights (MIT), part of the program so that faces need no download.
 const MTCNN: &[u8] = include_bytes!("../../../../assets/face/mtcnn.safetensors");
@@ -100,11 +101,37 @@ impl Encoders {
         Ok(Self { recogniser, vision })
     }
 
-    pub(super) fn load(&self, device: &Device) -> Result<Networks, EngineError> {
-        let recogniser = match &self.recogniser {
+    /// The recogniser alone.
+    ///
+    /// # Errors
+    /// When it cannot be loaded.
+    pub(crate) fn load_recogniser(&self, device: &Device) -> Result<Recogniser, EngineError> {
+        Ok(match &self.recogniser {
             RecogniserSource::BuiltInDlib => built_in(DLIB, |path| Recogniser::load(path, device))?,
             RecogniserSource::File(path) => Recogniser::load(path, device)?,
+        })
+    }
+
+    /// SHA-256 of all files of both networks.
+    ///
+    /// # Errors
+    /// When one cannot be read.
+    pub(crate) fn sha256(&self) -> Result<String, EngineError> {
+        let recogniser = match &self.recogniser {
+            RecogniserSource::BuiltInDlib => sha256(DLIB),
+            RecogniserSource::File(path) => sha256_of_files(std::slice::from_ref(path))?,
         };
+        let mut vision = vec![self.vision.clone()];
+        if self.vision.is_dir() {
+            let entries = std::fs::read_dir(&self.vision).map_err(EngineError::io(&self.vision))?;
+            vision = entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| path.is_file()).collect();
+            vision.sort();
+        }
+        Ok(sha256(format!("{recogniser} {}", sha256_of_files(&vision)?).as_bytes()))
+    }
+
+    pub(super) fn load(&self, device: &Device) -> Result<Networks, EngineError> {
+        let recogniser = self.load_recogniser(device)?;
         let (config, vision) = if self.vision.is_dir() {
             let (config, vision, _) = VisionTransformer::load_folder(&self.vision, Precision::Stored, device)?;
             (config, vision)

@@ -67,6 +67,38 @@ pub enum TrainError {
         /// What is wrong.
         reason: String,
     },
+    /// More of the data is broken than is allowed.
+    #[error(
+        "{count} of {all} examples are broken, the last is {key} ({reason}); all are listed in: {}\n\nhint: repair the data, \
+         or raise data.most_bad",
+        list.display()
+    )]
+    TooManyBad {
+        /// Broken ones so far.
+        count: usize,
+        /// Examples in all.
+        all: usize,
+        /// The last broken one.
+        key: String,
+        /// What is wrong with it.
+        reason: String,
+        /// Where all are listed.
+        list: PathBuf,
+    },
+    /// A data set without a single example.
+    #[error("there are no examples in: {}", path.display())]
+    NoExamples {
+        /// The data set.
+        path: PathBuf,
+    },
+    /// An example that could be read before cannot be read any more.
+    #[error("the data has changed while it was prepared: {key} ({reason})")]
+    DataChanged {
+        /// The example.
+        key: String,
+        /// What is wrong with it now.
+        reason: String,
+    },
     /// Loss or gradients stopped being numbers.
     #[error(
         "{what} is no longer finite at step {step}; {}\n\nhint: look at metrics.jsonl; a lower optimiser.learning_rate or \

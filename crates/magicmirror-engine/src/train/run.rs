@@ -46,16 +46,23 @@ pub trait Objective: Sync {
     ///
     /// # Errors
     /// When a sample cannot be read.
-    fn micro_batch(&self, replica: usize, step: u64, positions: &[usize]) -> Result<MicroBatch, EngineError>;
+    fn micro_batch(
+        &self,
+        replica: usize,
+        step: u64,
+        positions: &[usize],
+        run: &RunConfig,
+    ) -> Result<MicroBatch, EngineError>;
 
-    /// Looks at the model as it would be exported now ([`Parameter::exported`], already set); files go to `folder`.
-    /// Returns scalars for the metrics.
+    /// Looks at the model as it would be exported now: [`Parameter::exported`] is set, and written to the folder `model`.
+    /// Files go to `folder`. Returns scalars for the metrics.
     ///
     /// # Errors
     /// When it cannot, or the run should stop.
     fn validate(
         &mut self,
         _step: u64,
+        _model: &Path,
         _folder: &Path,
         _control: &mut Control<'_>,
     ) -> Result<Vec<(String, f64)>, EngineError> {
@@ -220,7 +227,8 @@ impl<O: Objective, C> Run<'_, '_, O, C> {
         let folder = self.request.folder.join(format!("validation/step-{step:08}"));
         let exported: Vec<Parameter> = self.optimiser.parameters().iter().map(Parameter::as_exported).collect();
         self.objective.set_parameters(&exported);
-        let scalars = self.objective.validate(step, &folder, control);
+        self.objective.export(&self.model, self.optimiser.parameters())?;
+        let scalars = self.objective.validate(step, &self.model, &folder, control);
         self.objective.set_parameters(self.optimiser.parameters());
         let scalars = match scalars {
             Ok(scalars) => scalars,
@@ -280,7 +288,7 @@ fn accumulate<O: Objective>(
             if cancelled.load(Ordering::Relaxed) {
                 return Ok(None);
             }
-            let micro_batch = objective.micro_batch(replica, step, positions)?;
+            let micro_batch = objective.micro_batch(replica, step, positions, run)?;
             let weight = positions.len() as f64 / run.batch as f64;
             let count = micro_batch.gradients.len();
             sum.get_or_insert_with(|| Gradients::empty(count)).add_weighted(micro_batch.gradients, weight);

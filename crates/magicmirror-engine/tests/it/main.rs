@@ -6,6 +6,7 @@ mod cancel;
 mod goldens;
 mod properties;
 mod train;
+mod train_adapter;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;

@@ -63,7 +63,13 @@ impl Objective for Fit {
         self.replicas.len()
     }
 
-    fn micro_batch(&self, replica: usize, step: u64, positions: &[usize]) -> Result<MicroBatch, EngineError> {
+    fn micro_batch(
+        &self,
+        replica: usize,
+        step: u64,
+        positions: &[usize],
+        _run: &RunConfig,
+    ) -> Result<MicroBatch, EngineError> {
         let line = &self.replicas[replica];
         let device = line.weight.device();
         let points: Vec<f32> = positions
@@ -87,6 +93,7 @@ impl Objective for Fit {
     fn validate(
         &mut self,
         step: u64,
+        _model: &Path,
         _folder: &Path,
         _control: &mut Control<'_>,
     ) -> Result<Vec<(String, f64)>, EngineError> {
@@ -168,7 +175,9 @@ fn run(
 fn metrics(folder: &Path) -> Vec<serde_json::Value> {
     let text = fs::read_to_string(folder.join("metrics.jsonl")).unwrap();
     let mut lines: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    lines.iter_mut().for_each(|line| drop(line.as_object_mut().unwrap().remove("seconds")));
+    for line in &mut lines {
+        line.as_object_mut().unwrap().remove("seconds");
+    }
     lines
 }
 

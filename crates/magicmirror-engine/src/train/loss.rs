@@ -1,0 +1,173 @@
+//! The paper's loss (section 3.4): velocity, in the face region only for half of the samples, and identity.
+
+use burn::tensor::Tensor;
+use magicmirror_models::diffusion::NoiseSchedule;
+use magicmirror_models::face::align::Sampler;
+use magicmirror_models::face::recogniser::Recogniser;
+use magicmirror_models::vae::{CausalState, VaeConfig, VaeDecoder, vae_layout_from_denoiser};
+use serde::{Deserialize, Serialize};
+
+use super::TrainError;
+
+/// Weights of the loss's parts: section `[loss]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LossConfig {
+    /// Probability that a sample's velocity counts in the face region only (paper: 0.5).
+    pub region_probability: f64,
+    /// λ, weight of the identity term; 0 turns it off, and neither decoder nor recogniser is loaded.
+    pub identity_weight: f64,
+    /// The identity term counts only where ᾱ of the timestep is at least this: of a noisier sample the face cannot be
+    /// told yet.
+    pub identity_min_alpha: f64,
+}
+
+impl Default for LossConfig {
+    /// The paper's probability; λ and threshold are ours.
+    fn default() -> Self {
+        Self { region_probability: 0.5, identity_weight: 0.1, identity_min_alpha: 0.5 }
+    }
+}
+
+impl LossConfig {
+    /// # Errors
+    /// When a number is out of range.
+    pub fn validate(&self) -> Result<(), TrainError> {
+        let numbers = [
+            ("loss.region_probability", self.region_probability, 0.0..=1.0, "be 0 to 1"),
+            ("loss.identity_weight", self.identity_weight, 0.0..=f64::MAX, "be a number from 0"),
+            ("loss.identity_min_alpha", self.identity_min_alpha, 0.0..=1.0, "be 0 to 1"),
+        ];
+        for (key, value, range, rule) in numbers {
+            if !range.contains(&value) {
+                return Err(TrainError::OutOfRange { key, value: value.to_string(), rule });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// `√ᾱ` and `√(1 − ᾱ)` of a timestep.
+#[derive(Debug, Clone, Copy)]
+pub struct NoiseLevel {
+    /// How much of the sample is left.
+    pub signal: f64,
+    /// How much noise there is.
+    pub noise: f64,
+}
+
+impl NoiseLevel {
+    /// Of a training timestep.
+    pub fn at(schedule: &NoiseSchedule, timestep: usize) -> Self {
+        let alpha = schedule.alphas_cumprod()[timestep];
+        Self { signal: alpha.sqrt(), noise: (1.0 - alpha).sqrt() }
+    }
+
+    /// x_t, what the transformer sees.
+    pub fn noisy<const D: usize>(self, latents: Tensor<D>, noise: Tensor<D>) -> Tensor<D> {
+        latents * self.signal + noise * self.noise
+    }
+
+    /// v, what it should predict.
+    pub fn velocity<const D: usize>(self, latents: Tensor<D>, noise: Tensor<D>) -> Tensor<D> {
+        noise * self.signal - latents * self.noise
+    }
+
+    /// x̂₀, the sample that a prediction means.
+    pub fn denoised<const D: usize>(self, noisy: Tensor<D>, velocity: Tensor<D>) -> Tensor<D> {
+        noisy * self.signal - velocity * self.noise
+    }
+}
+
+/// Mean squared error for each sample, `[batch]`.
+///
+/// The error of the velocity is `1/√(1 − ᾱ)` times that of x̂₀, so this is CogVideoX's loss, the squared error of x̂₀
+/// weighted with `1/(1 − ᾱ)`, without its division by almost nothing at small timesteps.
+///
+/// # Shapes
+/// - predicted, target: `[batch, frames, channels, height, width]`
+/// - regions: for each sample where it counts, `[1, frames, 1, height, width]` in 0..=1; everywhere if `None`
+pub fn velocity_loss(predicted: Tensor<5>, target: Tensor<5>, regions: &[Option<Tensor<5>>]) -> Tensor<1> {
+    let [batch, frames, channels, height, width] = predicted.dims();
+    let device = predicted.device();
+    let everywhere = 1.0 / (frames * channels * height * width) as f64;
+    let weights = regions.iter().map(|region| match region {
+        // Divided by the region's area, so that small faces count as much as large ones.
+        Some(region) => region.clone() / (region.clone().sum() * channels as f64).reshape([1, 1, 1, 1, 1]),
+        None => Tensor::ones([1, frames, 1, height, width], &device) * everywhere,
+    });
+    let weights = Tensor::cat(weights.collect(), 0);
+    let error = predicted - target;
+    (error.clone() * error * weights).sum_dims(&[1, 2, 3, 4]).reshape([batch])
+}
+
+/// Frozen networks that tell who is on a frame.
+#[derive(Debug)]
+pub struct IdentityLoss {
+    /// The backbone's decoder.
+    pub decoder: VaeDecoder,
+    /// Its configuration.
+    pub vae: VaeConfig,
+    /// The adapter's own recogniser.
+    pub recogniser: Recogniser,
+}
+
+/// Which frame of a sample the identity is read from, and whose it should be.
+#[derive(Debug, Clone)]
+pub struct FaceTarget {
+    /// Which latent frames are decoded (padding frames count): one, or the frame's own and the one before.
+    pub latent_frames: std::ops::Range<usize>,
+    /// The frame among those decoded.
+    pub frame: usize,
+    /// Left eye, right eye, nose, left and right corner of the mouth in that frame, pixels.
+    pub landmarks: [[f32; 2]; 5],
+    /// The recogniser's embedding of the reference photos, `[1, E]`.
+    pub embedding: Tensor<2>,
+}
+
+impl FaceTarget {
+    /// The latent frames that show a video frame, and the frame's place among those decoded from them.
+    ///
+    /// A clip's first frame is a latent frame of its own; of all others two are decoded, because the decoder looks back.
+    /// What it would carry from still earlier ones is left out **(ours)**: it would have to be computed for each step.
+    pub fn window(vae: &VaeConfig, frame: usize) -> (std::ops::Range<usize>, usize) {
+        let ratio = vae.temporal_compression_ratio;
+        match frame.div_ceil(ratio) {
+            0 => (0..1, 0),
+            latent => (latent - 1..latent + 1, ratio + (frame - 1) % ratio),
+        }
+    }
+}
+
+impl IdentityLoss {
+    /// `1 − cos(q_face, F_id(D(x̂₀)))` of one sample, `[1]`; `None` where the landmarks are one point.
+    ///
+    /// # Shapes
+    /// - denoised: `[1, frames, channels, height, width]`, scaled
+    pub fn forward(&self, denoised: Tensor<5>, target: &FaceTarget) -> Option<Tensor<1>> {
+        let window = target.latent_frames.clone();
+        let latents = vae_layout_from_denoiser(denoised.narrow(1, window.start, window.len()));
+        let frames = self.decoder.forward(self.vae.unscale(latents), &mut CausalState::new(1));
+        // [1, 3, frames, height, width] to [3, height, width]
+        let frame: Tensor<3> = frames.narrow(2, target.frame, 1).squeeze_dim::<4>(2).squeeze_dim(0);
+        let [_, height, width] = frame.dims();
+        let chip = self.recogniser.chip();
+        let sampler = Sampler::new(&chip.from_image(&target.landmarks)?, chip.size(), width, height)?;
+        let chip = sampler.sample((frame + 1.0) * 127.5);
+        Some(cosine_distance(self.recogniser.embed(chip.unsqueeze()), target.embedding.clone()))
+    }
+}
+
+/// `1 − cos(a, b)` of rows, `[batch]`.
+pub fn cosine_distance(a: Tensor<2>, b: Tensor<2>) -> Tensor<1> {
+    let [batch, _] = a.dims();
+    let norm = |x: &Tensor<2>| (x.clone() * x.clone()).sum_dim(1).sqrt().clamp_min(1e-12);
+    let norms = norm(&a) * norm(&b);
+    ((a * b).sum_dim(1) / norms).reshape([batch]).neg() + 1.0
+}
+
+/// Scalars for each sample, from a tensor of them.
+pub(super) fn each(values: &Tensor<1>) -> Vec<f64> {
+    let values = values.clone().into_data_as::<f32>();
+    values.iter::<f32>().map(f64::from).collect()
+}

@@ -1,0 +1,385 @@
+//! The objective of both stages: an adapter on a frozen backbone.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use burn::module::Module;
+use burn::tensor::{DType, Device, Tensor, TensorData};
+use magicmirror_models::adapter::{Adapter, AdapterConfig};
+use magicmirror_models::dit::Dit;
+use magicmirror_models::vae::VaeDecoder;
+use magicmirror_models::weights::Precision;
+use serde::{Deserialize, Serialize};
+
+use super::cache::Cache;
+use super::loss::{FaceTarget, IdentityLoss, LossConfig};
+use super::prepare::{Bucket, Cached, Item, Preparation};
+use super::random::{self, Draw};
+use super::step::{Networks, Sample};
+use super::validation::{ValidationConfig, render};
+use super::{Examples, FrameSize, MicroBatch, Objective, Parameter, ParameterSet, RunConfig, TrainError};
+use crate::EngineError;
+use crate::backbone::{Backbone, Part};
+use crate::event::{Control, Stage};
+use crate::files::sha256_of_files;
+use crate::identity::{Encoders, FaceOptions};
+
+/// What is trained on what: section `[model]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelConfig {
+    /// Pipeline folder of the frozen backbone.
+    pub backbone: PathBuf,
+    /// Adapter folder to start from: fresh, imported, or of the stage before. It says which face encoders to use.
+    pub adapter: PathBuf,
+    /// Precision of the frozen weights in memory. The adapter is always f32.
+    #[serde(default)]
+    pub dtype: FrozenPrecision,
+}
+
+/// Precision of frozen weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FrozenPrecision {
+    /// As in the files.
+    #[default]
+    Stored,
+    /// 16-bit brain floating point.
+    Bf16,
+    /// 32-bit floating point.
+    F32,
+}
+
+impl From<FrozenPrecision> for Precision {
+    fn from(precision: FrozenPrecision) -> Self {
+        match precision {
+            FrozenPrecision::Stored => Self::Stored,
+            FrozenPrecision::Bf16 => Self::Bf16,
+            FrozenPrecision::F32 => Self::F32,
+        }
+    }
+}
+
+/// Examples of one data set, and how often they are drawn.
+pub struct WeightedExamples {
+    /// The data set, for messages.
+    pub path: PathBuf,
+    /// The examples.
+    pub examples: Box<dyn Examples>,
+    /// Frames that are trained: 1 for images.
+    pub frames: usize,
+    /// Relative to those of the other sets.
+    pub weight: f64,
+}
+
+/// What both stages have in common in their data sections.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct DataOptions<'a> {
+    pub(super) cache: &'a Path,
+    pub(super) sizes: &'a [FrameSize],
+    pub(super) most_bad: f64,
+}
+
+/// An adapter in training, on one device or several.
+pub(super) struct AdapterObjective<'a> {
+    kind: &'static str,
+    model: &'a ModelConfig,
+    loss: &'a LossConfig,
+    validation: &'a ValidationConfig,
+    seed: u64,
+    replicas: Vec<Networks>,
+    set: ParameterSet,
+    initial: Vec<Parameter>,
+    adapter: AdapterConfig,
+    cache: Cache,
+    /// Items of each data set, and the weights added up so far.
+    sources: Vec<(f64, Vec<Item>)>,
+    patch_frames: usize,
+    scaling_factor: f64,
+}
+
+impl<'a> AdapterObjective<'a> {
+    /// Checks that everything fits, fills the cache, then loads the networks of each device.
+    #[expect(clippy::too_many_arguments, reason = "sections of one configuration")]
+    pub(super) fn prepare(
+        kind: &'static str,
+        model: &'a ModelConfig,
+        loss: &'a LossConfig,
+        validation: &'a ValidationConfig,
+        seed: u64,
+        data: DataOptions<'_>,
+        examples: &[WeightedExamples],
+        folder: &Path,
+        devices: &[Device],
+        control: &mut Control<'_>,
+    ) -> Result<Self, EngineError> {
+        loss.validate()?;
+        let backbone = Backbone::open(&model.backbone)?;
+        let adapter = AdapterConfig::load(&model.adapter)?;
+        adapter.check_backbone(&(&backbone.dit).into())?;
+        Adapter::check(&model.adapter)?;
+        let encoders = Encoders::of_adapter(&model.adapter, &adapter, &FaceOptions::default())?;
+        check_sizes(&backbone, data.sizes)?;
+
+        fs::create_dir_all(folder).map_err(EngineError::io(folder))?;
+        let skipped = folder.join("skipped.jsonl");
+        // Written anew: what is broken is found again each time.
+        fs::write(&skipped, "").map_err(EngineError::io(&skipped))?;
+        let cache = Cache::open(data.cache)?;
+        let preparation = Preparation::new(
+            &backbone,
+            &adapter,
+            &encoders,
+            model.dtype.into(),
+            &devices[0],
+            cache.clone(),
+            data.sizes,
+            data.most_bad,
+            &skipped,
+        )?;
+        let (mut sources, mut total) = (Vec::new(), 0.0);
+        for WeightedExamples { path, examples, frames, weight } in examples {
+            total += weight;
+            let items = preparation.run(examples.as_ref(), *frames, control)?;
+            if items.is_empty() {
+                return Err(TrainError::NoExamples { path: path.clone() }.into());
+            }
+            sources.push((total, items));
+        }
+        let (networks, set, initial) =
+            control.stage(Stage::LoadTransformer, 0.0, |_| load(&backbone, model, loss, &encoders, devices))?;
+        Ok(Self {
+            kind,
+            model,
+            loss,
+            validation,
+            seed,
+            replicas: networks,
+            set,
+            initial,
+            adapter,
+            cache,
+            sources,
+            patch_frames: backbone.dit.patch_size_t.unwrap_or(1),
+            scaling_factor: backbone.vae.scaling_factor,
+        })
+    }
+
+    /// The item at a position: a data set by its weight, then the next of that set's order.
+    fn item(&self, step: u64, position: usize, batch: usize) -> &Item {
+        let total = self.sources.last().map_or(0.0, |(total, _)| *total);
+        let drawn = total * random::unit(self.seed, step, position, Draw::Source);
+        let source = self.sources.iter().position(|(until, _)| drawn < *until).unwrap_or(self.sources.len() - 1);
+        let items = &self.sources[source].1;
+        &items[random::sample(items.len(), self.seed, step * batch as u64 + position as u64)]
+    }
+
+    /// Reads an item and draws everything that is drawn for it.
+    fn sample(&self, item: &Item, step: u64, position: usize, networks: &Networks) -> Result<Sample, EngineError> {
+        let device = &networks.device;
+        let Cached { mean, logvar, text, class_token_mask, features, region, landmarks } =
+            item.read(&self.cache, device)?;
+        let count = mean.num_elements();
+        let tensor = |data: TensorData| Tensor::<5>::from_data(data, (device, DType::F32));
+        let normal = |count: usize, shape: [usize; 5], draw: Draw| {
+            tensor(TensorData::new(random::normal(count, self.seed, step, position, draw), shape))
+        };
+        let (mean, logvar) = (tensor(mean), tensor(logvar));
+        let posterior = normal(count, mean.dims(), Draw::Posterior);
+        let latents = (mean + (logvar * 0.5).exp() * posterior) * self.scaling_factor;
+        let [_, frames, ..] = latents.dims();
+        // 1.5 takes latent frames in pairs: the first is repeated, as upstream trains it.
+        let padding = frames.next_multiple_of(self.patch_frames) - frames;
+        let padded = |x: Tensor<5>| {
+            let first = x.clone().narrow(1, 0, 1);
+            Tensor::cat([vec![first; padding], vec![x]].concat(), 1)
+        };
+        let latents = padded(latents);
+        let noise = normal(latents.shape().num_elements(), latents.dims(), Draw::Noise);
+        let timesteps = networks.schedule.alphas_cumprod().len();
+        let timestep = random::below(timesteps, self.seed, step, position, Draw::Timestep);
+
+        let has_face = region.iter::<f32>().any(|covered| covered > 0.0);
+        let in_region = random::unit(self.seed, step, position, Draw::Region) < self.loss.region_probability;
+        let region = (has_face && in_region).then(|| padded(tensor(region)));
+        let face = networks.identity.as_ref().and_then(|identity| {
+            let alpha = networks.schedule.alphas_cumprod()[timestep];
+            let frame = random::below(landmarks.len(), self.seed, step, position, Draw::Frame);
+            let landmarks = landmarks[frame].filter(|_| alpha >= self.loss.identity_min_alpha)?;
+            let (window, frame) = FaceTarget::window(&identity.vae, frame);
+            Some(FaceTarget {
+                latent_frames: window.start + padding..window.end + padding,
+                frame,
+                landmarks,
+                embedding: mean_direction(features.id_embeds.clone()),
+            })
+        });
+        let text = Tensor::from_data(text, (device, DType::F32));
+        Ok(Sample { latents, noise, timestep, text, class_token_mask, features, region, face })
+    }
+}
+
+impl Objective for AdapterObjective<'_> {
+    fn kind(&self) -> &'static str {
+        self.kind
+    }
+
+    fn parameters(&self) -> Vec<Parameter> {
+        self.initial.clone()
+    }
+
+    fn set_parameters(&mut self, parameters: &[Parameter]) {
+        for networks in &mut self.replicas {
+            networks.adapter = self.set.load(networks.adapter.clone(), parameters);
+        }
+    }
+
+    fn replicas(&self) -> usize {
+        self.replicas.len()
+    }
+
+    fn micro_batches(&self, step: u64, run: &RunConfig) -> Vec<Vec<usize>> {
+        let mut buckets: BTreeMap<Bucket, Vec<usize>> = BTreeMap::new();
+        for position in 0..run.batch {
+            buckets.entry(self.item(step, position, run.batch).bucket).or_default().push(position);
+        }
+        buckets.values().flat_map(|positions| positions.chunks(run.micro_batch)).map(<[usize]>::to_vec).collect()
+    }
+
+    fn micro_batch(
+        &self,
+        replica: usize,
+        step: u64,
+        positions: &[usize],
+        run: &RunConfig,
+    ) -> Result<MicroBatch, EngineError> {
+        let networks = &self.replicas[replica];
+        let samples = positions
+            .iter()
+            .map(|&position| self.sample(self.item(step, position, run.batch), step, position, networks))
+            .collect::<Result<Vec<_>, EngineError>>()?;
+        networks.gradients(&samples, self.loss, &self.set)
+    }
+
+    fn validate(
+        &mut self,
+        _step: u64,
+        model: &Path,
+        folder: &Path,
+        control: &mut Control<'_>,
+    ) -> Result<Vec<(String, f64)>, EngineError> {
+        let device = self.replicas[0].device.clone().without_autodiff();
+        render(self.validation, &self.model.backbone, model, folder, self.model.dtype.into(), &device, control)?;
+        Ok(Vec::new())
+    }
+
+    fn export(&self, folder: &Path, parameters: &[Parameter]) -> Result<(), EngineError> {
+        let exported: Vec<Parameter> = parameters.iter().map(Parameter::as_exported).collect();
+        let adapter = self.replicas[0].adapter.clone().to_device(&Device::flex().autodiff());
+        self.set.load(adapter, &exported).save(folder)?;
+        // Face encoders that lie in the adapter's folder go with it.
+        let encoders = self.adapter.encoders.iter().flat_map(|encoders| [&encoders.recogniser, &encoders.vision]);
+        for name in encoders.flatten() {
+            copy_missing(&self.model.adapter.join(name), &folder.join(name))?;
+        }
+        Ok(())
+    }
+}
+
+/// The networks of each device, and the adapter's parameters.
+fn load(
+    backbone: &Backbone,
+    model: &ModelConfig,
+    loss: &LossConfig,
+    encoders: &Encoders,
+    devices: &[Device],
+) -> Result<(Vec<Networks>, ParameterSet, Vec<Parameter>), EngineError> {
+    let precision: Precision = model.dtype.into();
+    let first = Adapter::load(&model.adapter, Precision::F32, &devices[0].clone().autodiff())?;
+    let (set, initial) = ParameterSet::new(&first, first.param_names());
+    let replicas = devices.iter().map(|device| {
+        let device = device.clone().autodiff();
+        let (dit, _) = backbone
+            .weights(Part::Transformer)?
+            .load(Dit::NAMES, precision, &device, |params| Dit::new(&backbone.dit, params))?;
+        let identity = if loss.identity_weight > 0.0 {
+            let weights = backbone.weights(Part::Vae)?;
+            let (decoder, _) =
+                weights.load(VaeDecoder::NAMES, precision, &device, |params| VaeDecoder::new(&backbone.vae, params))?;
+            let recogniser = encoders.load_recogniser(&device)?;
+            Some(IdentityLoss { decoder: decoder.no_grad(), vae: backbone.vae.clone(), recogniser })
+        } else {
+            None
+        };
+        Ok(Networks {
+            dit: dit.no_grad(),
+            dit_config: backbone.dit.clone(),
+            schedule: backbone.schedule.clone(),
+            // Copies have the same parameter ids, so one set serves all.
+            adapter: first.clone().fork(&device),
+            identity,
+            device,
+        })
+    });
+    Ok((replicas.collect::<Result<_, EngineError>>()?, set, initial))
+}
+
+/// SHA-256 of all weights that a run computes with or starts from.
+pub(super) fn weight_hashes(model: &ModelConfig) -> Result<BTreeMap<String, String>, EngineError> {
+    let backbone = Backbone::open(&model.backbone)?;
+    let mut hashes = BTreeMap::new();
+    for part in Part::ALL {
+        hashes.insert(part.folder().to_owned(), sha256_of_files(backbone.weights(part)?.files())?);
+    }
+    hashes.insert("adapter".into(), sha256_of_files(Adapter::open(&model.adapter)?.files())?);
+    let config = AdapterConfig::load(&model.adapter)?;
+    hashes.insert("encoders".into(), Encoders::of_adapter(&model.adapter, &config, &FaceOptions::default())?.sha256()?);
+    Ok(hashes)
+}
+
+/// Every size must divide into latents and patches.
+fn check_sizes(backbone: &Backbone, sizes: &[FrameSize]) -> Result<(), EngineError> {
+    let multiple = backbone.spatial_compression() * backbone.dit.patch_size;
+    for size in sizes {
+        if !size.width.is_multiple_of(multiple) || !size.height.is_multiple_of(multiple) {
+            return Err(EngineError::OutOfRange {
+                option: "data.sizes",
+                value: String::from(*size),
+                rule: format!("have sides that are multiples of {multiple}"),
+                hint: format!(
+                    "the nearest is {}x{}",
+                    size.width.next_multiple_of(multiple),
+                    size.height.next_multiple_of(multiple)
+                ),
+            });
+        }
+    }
+    if sizes.is_empty() {
+        return Err(TrainError::OutOfRange { key: "data.sizes", value: "[]".into(), rule: "name at least one" }.into());
+    }
+    Ok(())
+}
+
+/// Mean of the embeddings' directions, `[1, E]`.
+fn mean_direction(embeddings: Tensor<2>) -> Tensor<2> {
+    let norm = (embeddings.clone() * embeddings.clone()).sum_dim(1).sqrt().clamp_min(1e-12);
+    (embeddings / norm).mean_dim(0)
+}
+
+/// Copies a file or a folder of files, where there is one and not yet a copy.
+fn copy_missing(from: &Path, to: &Path) -> Result<(), EngineError> {
+    if from.is_file() && !to.exists() {
+        fs::copy(from, to).map_err(EngineError::io(to))?;
+    }
+    if from.is_dir() {
+        fs::create_dir_all(to).map_err(EngineError::io(to))?;
+        for entry in fs::read_dir(from).map_err(EngineError::io(from))? {
+            let path = entry.map_err(EngineError::io(from))?.path();
+            if let Some(name) = path.file_name().filter(|_| path.is_file()) {
+                copy_missing(&path, &to.join(name))?;
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,315 @@
+//! Both stages of training, on a tiny backbone and a few drawn pictures.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use burn::tensor::Device;
+use image::RgbImage;
+use magicmirror_engine::identity::DetectedFace;
+use magicmirror_engine::train::{
+    Example, Examples, Finished, FrameSize, GuardConfig, ImageConfig, ImageData, LearningRate, LossConfig, ModelConfig,
+    OptimiserConfig, ReferencePhoto, RunConfig, SourceConfig, TargetFace, TrainError, ValidationConfig, VideoConfig,
+    VideoData, WeightedExamples, mix, train_image, train_video,
+};
+use magicmirror_engine::{Control, EngineError, Event};
+use magicmirror_testkit::repository;
+use tempfile::TempDir;
+
+/// Drawn pictures: a disc with two eyes that moves a little from frame to frame. Some may be broken.
+struct Drawn {
+    count: usize,
+    frames: usize,
+    broken: Vec<usize>,
+}
+
+impl Examples for Drawn {
+    fn len(&self) -> usize {
+        self.count
+    }
+
+    fn key(&self, index: usize) -> String {
+        format!("drawn-{index}")
+    }
+
+    fn get(&self, index: usize) -> Result<Example, EngineError> {
+        if self.broken.contains(&index) {
+            return Err(EngineError::Options { problem: "it was torn".into(), hint: String::new() });
+        }
+        // Upright and lying pictures: two buckets.
+        let (width, height) = if index.is_multiple_of(2) { (48, 32) } else { (32, 48) };
+        let frames = (0..self.frames).map(|frame| face(width, height, 1.5 * frame as f32, index));
+        let (frames, faces): (Vec<_>, Vec<_>) = frames.unzip();
+        let (photo, known) = face(64, 64, 0.0, index);
+        let known = DetectedFace { bounds: [20.0, 20.0, 44.0, 44.0], score: 1.0, landmarks: known.landmarks };
+        Ok(Example {
+            frames,
+            faces: faces.into_iter().map(Some).collect(),
+            caption: format!("a man img walking in the {}", ["park", "street", "room"][index % 3]),
+            references: vec![ReferencePhoto { image: photo, face: Some(known) }],
+        })
+    }
+}
+
+fn face(width: u32, height: u32, shift: f32, index: usize) -> (RgbImage, TargetFace) {
+    let (x0, y0) = (width as f32 / 2.0 + shift, height as f32 / 2.0);
+    let radius = 11.0;
+    let distance = |x: u32, y: u32| ((x as f32 - x0).powi(2) + (y as f32 - y0).powi(2)).sqrt();
+    let image = RgbImage::from_fn(width, height, |x, y| {
+        let skin = 100 + 20 * index as u8;
+        if distance(x, y) < radius { image::Rgb([skin, 90, (x * 5) as u8]) } else { image::Rgb([20, y as u8, 90]) }
+    });
+    let mask = (0..width * height).map(|i| if distance(i % width, i / width) < radius { 255 } else { 0 }).collect();
+    let at = |x: f32, y: f32| [x0 + x, y0 + y];
+    let landmarks = [at(-4.0, -3.0), at(4.0, -3.0), at(0.0, 1.0), at(-3.0, 5.0), at(3.0, 5.0)];
+    (image, TargetFace { landmarks, mask })
+}
+
+/// A folder with `backbone/` and `adapter/`.
+struct Lab(TempDir);
+
+impl Lab {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        magicmirror_engine::models::write_tiny(folder.path(), 3).unwrap();
+        Self(folder)
+    }
+
+    fn path(&self, name: &str) -> std::path::PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn model(&self) -> ModelConfig {
+        ModelConfig {
+            backbone: self.path("backbone"),
+            adapter: self.path("adapter"),
+            dtype: magicmirror_engine::train::FrozenPrecision::Stored,
+        }
+    }
+
+    fn config(&self, steps: u64) -> ImageConfig {
+        ImageConfig {
+            model: self.model(),
+            data: ImageData {
+                images: vec![SourceConfig { path: "drawn".into(), weight: 1.0 }],
+                sizes: sizes(),
+                cache: self.path("cache"),
+                most_bad: 0.3,
+            },
+            loss: LossConfig { region_probability: 0.5, identity_weight: 0.1, identity_min_alpha: 0.3 },
+            run: RunConfig {
+                seed: 1,
+                steps,
+                batch: 4,
+                micro_batch: 2,
+                checkpoint_every: 2,
+                keep: 3,
+                validate_every: 0,
+                log_every: 1,
+            },
+            optimiser: OptimiserConfig {
+                learning_rate: 1e-3,
+                warmup_steps: 1,
+                schedule: LearningRate::Constant,
+                final_fraction: 0.0,
+                beta1: 0.9,
+                beta2: 0.95,
+                epsilon: 1e-8,
+                weight_decay: 1e-4,
+                clip_norm: 1.0,
+                average_decay: 0.5,
+            },
+            guard: GuardConfig::default(),
+            validation: ValidationConfig::default(),
+        }
+    }
+
+    fn image(&self, run: &str, config: &ImageConfig, resume: bool, replicas: usize) -> Result<Finished, EngineError> {
+        self.image_of(run, config, resume, replicas, Drawn { count: 6, frames: 1, broken: vec![4] }, None)
+    }
+
+    fn image_of(
+        &self,
+        run: &str,
+        config: &ImageConfig,
+        resume: bool,
+        replicas: usize,
+        drawn: Drawn,
+        stop: Option<u64>,
+    ) -> Result<Finished, EngineError> {
+        let examples = [weighted(drawn)];
+        let devices = vec![Device::flex(); replicas];
+        stoppable(stop, |control| train_image(config, &examples, &self.path(run), resume, &devices, control))
+    }
+
+    fn files(&self, folder: &str) -> BTreeMap<String, Vec<u8>> {
+        let mut found = BTreeMap::new();
+        collect(&self.path(folder), &mut found);
+        found
+    }
+}
+
+fn sizes() -> Vec<FrameSize> {
+    vec![FrameSize { width: 48, height: 32 }, FrameSize { width: 32, height: 48 }]
+}
+
+fn collect(folder: &Path, into: &mut BTreeMap<String, Vec<u8>>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            collect(&path, into);
+        } else {
+            into.insert(path.display().to_string(), fs::read(&path).unwrap());
+        }
+    }
+}
+
+fn weighted(drawn: Drawn) -> WeightedExamples {
+    WeightedExamples { path: "drawn".into(), frames: drawn.frames, examples: Box::new(drawn), weight: 1.0 }
+}
+
+fn stoppable<T>(stop: Option<u64>, work: impl FnOnce(&mut Control<'_>) -> T) -> T {
+    let cancelled = AtomicBool::new(false);
+    let mut listener = |event| {
+        if let Event::Training(training) = event
+            && Some(training.step) == stop
+        {
+            cancelled.store(true, Ordering::Relaxed);
+        }
+    };
+    work(&mut Control::new(&mut listener, &cancelled))
+}
+
+/// Lines of a run's metrics without the time they took.
+fn metrics(folder: &Path) -> Vec<serde_json::Value> {
+    let text = fs::read_to_string(folder.join("metrics.jsonl")).unwrap();
+    let mut lines: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    for line in &mut lines {
+        line.as_object_mut().unwrap().remove("seconds");
+    }
+    lines
+}
+
+#[test]
+fn images_train_an_adapter_that_generates() {
+    let lab = Lab::new();
+    let before = lab.files("backbone");
+    let mut config = lab.config(3);
+    config.run.validate_every = 2;
+    config.validation = ValidationConfig {
+        prompts: vec!["a man img in the park".into()],
+        references: vec![repository().join("assets/photos/astronaut.png")],
+        frames: Some(1),
+        height: Some(32),
+        width: Some(48),
+        steps: Some(1),
+        ..ValidationConfig::default()
+    };
+    let finished = lab.image("run", &config, false, 1).unwrap();
+    assert!(finished.complete && finished.step == 3);
+    assert!(lab.path("run/validation/step-00000002/0-0.png").is_file(), "rendered with the model of step 2");
+    assert!(lab.files("run/model").keys().any(|name| name.ends_with("vision/config.json")), "encoders go with it");
+    assert!(before == lab.files("backbone"), "frozen files have changed");
+    assert_ne!(
+        fs::read(lab.path("run/model/model.safetensors")).unwrap(),
+        fs::read(lab.path("adapter/model.safetensors")).unwrap()
+    );
+    let skipped = fs::read_to_string(lab.path("run/skipped.jsonl")).unwrap();
+    assert_eq!(skipped.lines().count(), 1);
+    assert!(skipped.contains("drawn-4") && skipped.contains("it was torn"), "{skipped}");
+    let lines = metrics(&lab.path("run"));
+    for name in ["loss", "loss/velocity", "gradient_norm", "learning_rate"] {
+        assert!(lines.iter().all(|line| line[name].is_number()), "{name}: {lines:?}");
+    }
+    for name in ["loss/region", "loss/whole", "loss/identity"] {
+        assert!(lines.iter().any(|line| line[name].is_number()), "{name}: {lines:?}");
+    }
+}
+
+#[test]
+fn a_stopped_run_goes_on_bit_for_bit_and_two_devices_equal_one() {
+    let lab = Lab::new();
+    let config = lab.config(4);
+    lab.image("whole", &config, false, 1).unwrap();
+    let drawn = || Drawn { count: 6, frames: 1, broken: vec![4] };
+    lab.image_of("parts", &config, false, 1, drawn(), Some(3)).unwrap();
+    lab.image("parts", &config, true, 1).unwrap();
+    let last = |run: &str| {
+        let files = lab.files(&format!("{run}/checkpoints/step-00000004"));
+        files.into_values().collect::<Vec<_>>()
+    };
+    assert!(last("whole") == last("parts"), "weights, moments, average or state differ");
+    assert_eq!(metrics(&lab.path("whole")), metrics(&lab.path("parts")));
+
+    lab.image("two", &config, false, 2).unwrap();
+    for (one, two) in metrics(&lab.path("whole")).iter().zip(metrics(&lab.path("two"))) {
+        for name in ["loss", "gradient_norm"] {
+            let (one, two) = (one[name].as_f64().unwrap(), two[name].as_f64().unwrap());
+            assert!((one - two).abs() <= 1e-5 * one.abs(), "{name}: {one} and {two}");
+        }
+    }
+}
+
+#[test]
+fn what_another_model_has_cached_is_not_read() {
+    let lab = Lab::new();
+    let config = lab.config(1);
+    lab.image("first", &config, false, 1).unwrap();
+    let first = lab.files("cache");
+    lab.image("again", &config, false, 1).unwrap();
+    assert!(first == lab.files("cache"), "the same data and models add nothing");
+
+    let path = lab.path("backbone/vae/diffusion_pytorch_model.safetensors");
+    let mut bytes = fs::read(&path).unwrap();
+    let last = bytes.len() - 3;
+    bytes[last] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    lab.image("other", &config, false, 1).unwrap();
+    let second = lab.files("cache");
+    assert_eq!(second.len(), first.len() + 5, "five latents anew, and nothing else");
+    assert!(first.iter().all(|(name, bytes)| second[name] == *bytes));
+}
+
+#[test]
+fn too_many_broken_examples_stop_the_run() {
+    let lab = Lab::new();
+    let drawn = Drawn { count: 6, frames: 1, broken: vec![1, 4] };
+    match lab.image_of("run", &lab.config(1), false, 1, drawn, None) {
+        Err(EngineError::Train(error @ TrainError::TooManyBad { count: 2, all: 6, .. })) => {
+            assert!(error.to_string().contains("drawn-4 (it was torn"), "{error}");
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn clips_and_images_train_together() {
+    let lab = Lab::new();
+    let ImageConfig { model, data, loss, mut run, optimiser, guard, validation } = lab.config(2);
+    run.batch = 6;
+    let config = VideoConfig {
+        model,
+        data: VideoData {
+            clips: data.images.clone(),
+            images: data.images,
+            image_share: 0.5,
+            frames: 5,
+            sizes: data.sizes,
+            cache: data.cache,
+            most_bad: 0.0,
+        },
+        loss,
+        run,
+        optimiser,
+        guard,
+        validation,
+    };
+    let clips = vec![weighted(Drawn { count: 4, frames: 5, broken: Vec::new() })];
+    let images = vec![weighted(Drawn { count: 4, frames: 1, broken: Vec::new() })];
+    let examples = mix(clips, images, config.data.image_share);
+    let finished =
+        stoppable(None, |control| train_video(&config, &examples, &lab.path("run"), false, &[Device::flex()], control));
+    assert!(finished.unwrap().complete);
+    assert_eq!(metrics(&lab.path("run")).len(), 2);
+}
