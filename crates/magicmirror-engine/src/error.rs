@@ -10,6 +10,7 @@ use magicmirror_models::vae::VaeError;
 use magicmirror_models::weights::WeightsError;
 use thiserror::Error;
 
+use crate::dataset::DatasetError;
 use crate::memory::{Bytes, MemoryPlan};
 use crate::models::DownloadError;
 use crate::train::TrainError;
@@ -167,6 +168,9 @@ pub enum EngineError {
     /// Downloading a model.
     #[error(transparent)]
     Download(#[from] DownloadError),
+    /// Making or reading a data set.
+    #[error(transparent)]
+    Dataset(#[from] DatasetError),
     /// Reading or writing images and video.
     #[error(transparent)]
     Media(#[from] MediaError),

@@ -29,10 +29,17 @@ pub enum Stage {
     Write,
     /// Downloading a file.
     Download,
+<<<<<<< HEAD
     /// Encoding the training data once, for the cache.
     PrepareData,
     /// Training steps.
     Train,
+=======
+    /// Drawing people for a data set.
+    DrawPeople,
+    /// Reading a data set.
+    ReadDataset,
+>>>>>>> data
 }
 
 impl Stage {
@@ -47,8 +54,13 @@ impl Stage {
             Self::EncodeFrames => "encoding frames",
             Self::Write => "writing",
             Self::Download => "downloading",
+<<<<<<< HEAD
             Self::PrepareData => "preparing data",
             Self::Train => "training",
+=======
+            Self::DrawPeople => "drawing people",
+            Self::ReadDataset => "reading shards",
+>>>>>>> data
         }
     }
 }

@@ -139,6 +139,14 @@ pub enum MediaError {
         /// The video.
         path: PathBuf,
     },
+    /// A video that cannot be decoded here: damaged, or of a kind that needs `ffmpeg`.
+    #[error("cannot decode the video: {}", path.display())]
+    DecodeVideo {
+        /// The video.
+        path: PathBuf,
+        /// The decoder's reason.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// No frame in it.
     #[error("no video frames in: {}", path.display())]
     EmptyVideo {

@@ -46,7 +46,7 @@ pub fn write_png(path: impl AsRef<Path>, image: &RgbImage) -> Result<(), MediaEr
     write_file(path, |writer| encode_png(path, writer, image, None))
 }
 
-fn decode_photo(path: &Path, bytes: &[u8]) -> Result<RgbImage, MediaError> {
+pub(crate) fn decode_photo(path: &Path, bytes: &[u8]) -> Result<RgbImage, MediaError> {
     let broken = |source| MediaError::DecodeImage { path: path.to_owned(), source };
     let animated = |format| Err(MediaError::AnimatedImage { path: path.to_owned(), format });
     let reader = Cursor::new(bytes);

@@ -9,20 +9,22 @@
 //!    with a [`Provenance`] that says it is generated.
 //!
 //! Every writer writes beside its target and renames: a failure leaves what was there before. No reader panics,
-//! whatever the bytes. Deliberately not here: ICC colour management (pixels are taken as sRGB), sound, and any video
-//! decoder of our own (`ffmpeg` is started as a program).
+//! whatever the bytes. Deliberately not here: ICC colour management (pixels are taken as sRGB), sound, and decoders for
+//! other people's videos (`ffmpeg` is started as a program; [`decode_mp4`] reads what was written here).
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod aside;
 mod error;
 pub mod image_file;
+pub mod memory;
 pub mod resize;
 pub mod video_read;
 pub mod video_write;
 
 pub use error::MediaError;
 pub use image_file::{read_photo, write_png};
+pub use memory::{decode_image, decode_mp4, encode_mp4, encode_png};
 pub use resize::{Filter, center_crop, crop, resize};
 pub use video_read::{FfmpegPrograms, ReadOptions, Video, VideoReader, read_video};
 pub use video_write::{OutputFormat, Provenance, check_video, check_writable, write_video};

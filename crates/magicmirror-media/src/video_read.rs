@@ -6,6 +6,7 @@
 mod animation;
 mod ffmpeg;
 mod folder;
+pub(crate) mod mp4;
 
 use std::fs::File;
 use std::io::Read;

@@ -4,12 +4,12 @@
 //! would say about the path. All formats carry a [`Provenance`].
 
 mod gif;
-mod h264;
+pub(crate) mod h264;
 mod i420;
-mod mp4;
+pub(crate) mod mp4;
 pub(crate) mod png;
 mod provenance;
-mod timing;
+pub(crate) mod timing;
 mod webp;
 
 use std::fs;
@@ -113,7 +113,7 @@ pub fn write_video(
     check_video(path, frames[0].dimensions(), frames.len())?;
     timing::check(fps)?;
     match format {
-        OutputFormat::Mp4 => write_file(path, |writer| mp4::write_mp4(path, writer, frames, fps, provenance)),
+        OutputFormat::Mp4 => write_file(path, |writer| mp4::write_mp4(path, writer, frames, fps, Some(provenance))),
         OutputFormat::Gif => write_file(path, |writer| gif::write_gif(path, writer, frames, fps, provenance)),
         OutputFormat::WebP => write_file(path, |writer| webp::write_webp(path, writer, frames, fps, provenance)),
         OutputFormat::Png => write_file(path, |writer| png::encode_png(path, writer, &frames[0], Some(provenance))),
@@ -147,7 +147,7 @@ fn check_target(path: &Path, format: OutputFormat) -> Result<(), MediaError> {
     Ok(())
 }
 
-fn check_frames(path: &Path, frames: &[RgbImage]) -> Result<(), MediaError> {
+pub(crate) fn check_frames(path: &Path, frames: &[RgbImage]) -> Result<(), MediaError> {
     let path = path.to_owned();
     let Some(first) = frames.first() else {
         return Err(MediaError::NoFrames { path });
@@ -202,7 +202,7 @@ mod tests {
         let provenance = Provenance { generator: "g".into(), description: "d".into(), settings_sha256: String::new() };
         for room in [0, 10, 100, 500] {
             let results = [
-                mp4::write_mp4(path, &mut Disk(room), &frames, 8.0, &provenance),
+                mp4::write_mp4(path, &mut Disk(room), &frames, 8.0, Some(&provenance)),
                 gif::write_gif(path, &mut Disk(room), &frames, 8.0, &provenance),
                 webp::write_webp(path, &mut Disk(room), &frames, 8.0, &provenance),
                 png::encode_png(path, &mut Disk(room), &frames[0], Some(&provenance)),

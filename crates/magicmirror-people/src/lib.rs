@@ -8,4 +8,20 @@
 //! functions, no fused multiply-add, randomness from ChaCha). Not here: files and video (`magicmirror-media`), data sets
 //! (`magicmirror-engine`).
 
+pub mod backdrop;
+mod body;
+pub mod captions;
+mod colour;
+pub mod figure;
+pub mod graph;
+pub mod head;
+pub mod light;
+pub mod motion;
+pub mod person;
+pub mod render;
 pub mod scene;
+mod set;
+pub mod space;
+
+pub use person::Person;
+pub use set::{Scene, Set};

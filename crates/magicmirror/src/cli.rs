@@ -1,5 +1,6 @@
 //! The commands: one file a verb. Each parses, asks the engine, and prints data on stdout.
 
+mod data;
 mod generate;
 mod identity;
 mod latents;
@@ -30,6 +31,9 @@ enum Command {
     Identity(identity::Identity),
     /// Encode a video or frames to latents with a backbone's VAE
     Latents(latents::Latents),
+    /// Make and inspect data sets of people who do not exist
+    #[command(subcommand)]
+    Data(data::Data),
     /// Download, inspect, import and initialise models
     #[command(subcommand)]
     Models(models::Models),
@@ -42,6 +46,7 @@ impl Cli {
             Command::Generate(command) => command.run(show),
             Command::Identity(command) => command.run(show),
             Command::Latents(command) => command.run(show),
+            Command::Data(command) => command.run(show),
             Command::Models(command) => command.run(show),
         }
     }

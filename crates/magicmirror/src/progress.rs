@@ -133,6 +133,10 @@ fn amount(stage: Stage, done: f64, total: f64, seconds: f64) -> String {
             let rate = done / seconds.max(f64::MIN_POSITIVE);
             format!("{} of {}, {} a second", Bytes(done as u64), Bytes(total as u64), Bytes(rate as u64))
         }
+        Stage::DrawPeople => {
+            let rate = done / seconds.max(f64::MIN_POSITIVE);
+            format!("{done:.0} of {total:.0} pictures, {rate:.0} a second")
+        }
         Stage::Decode | Stage::EncodeFrames => format!("{:.0} %", 100.0 * done / total),
         Stage::Denoise => format!("step {done:.1} of {total:.0}, {:.1} s each", seconds / done.max(f64::MIN_POSITIVE)),
         _ => format!("{done:.0} of {total:.0}"),

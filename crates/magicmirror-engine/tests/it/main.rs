@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod cancel;
+mod dataset;
 mod goldens;
 mod properties;
 mod train;

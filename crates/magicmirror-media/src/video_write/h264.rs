@@ -43,7 +43,7 @@ pub(super) struct Sample {
 }
 
 /// Refuse sizes that the encoder or 4:2:0 chroma cannot have.
-pub(super) fn check_size(path: &Path, (width, height): (u32, u32)) -> Result<(), MediaError> {
+pub(crate) fn check_size(path: &Path, (width, height): (u32, u32)) -> Result<(), MediaError> {
     let (max_width, max_height) =
         if width >= height { (MAX_LONG_SIDE, MAX_SHORT_SIDE) } else { (MAX_SHORT_SIDE, MAX_LONG_SIDE) };
     let nearest = |side: u32, max: u32| (side - side % 2).clamp(MIN_SIDE, max);

@@ -22,12 +22,12 @@ const XMP_UUID: [u8; 16] =
 const HEADER: usize = 8;
 
 /// Write MP4; `frames` are at least one, of one size that has passed [`h264::check_size`].
-pub(super) fn write_mp4(
+pub(crate) fn write_mp4(
     path: &Path,
     writer: &mut impl Write,
     frames: &[RgbImage],
     fps: f64,
-    provenance: &Provenance,
+    provenance: Option<&Provenance>,
 ) -> Result<(), MediaError> {
     let stream = h264::encode(path, frames, fps)?;
     let header = header(&stream, frames[0].dimensions(), fps, provenance).map_err(MediaError::encode(path, "MP4"))?;
@@ -39,7 +39,7 @@ pub(super) fn write_mp4(
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// All that comes before the samples.
-fn header(stream: &Stream, size: (u32, u32), fps: f64, provenance: &Provenance) -> Result<Vec<u8>, BoxError> {
+fn header(stream: &Stream, size: (u32, u32), fps: f64, provenance: Option<&Provenance>) -> Result<Vec<u8>, BoxError> {
     let too_large = |_| "the video needs more than the 4 GiB that a simple MP4 can hold";
     let timing = TrackTiming::from_fps(fps);
     let brands = [b"isom", b"iso2", b"avc1", b"mp41"].map(FourCC::new);
@@ -52,7 +52,9 @@ fn header(stream: &Stream, size: (u32, u32), fps: f64, provenance: &Provenance) 
         let mut bytes = Vec::new();
         ftyp.encode(&mut bytes)?;
         moov(stream, size, timing, provenance, position)?.encode(&mut bytes)?;
-        push_box(&mut bytes, *b"uuid", &[&XMP_UUID[..], provenance.xmp().as_bytes()].concat())?;
+        if let Some(provenance) = provenance {
+            push_box(&mut bytes, *b"uuid", &[&XMP_UUID[..], provenance.xmp().as_bytes()].concat())?;
+        }
         bytes.extend(u32::try_from(data_size + HEADER).map_err(too_large)?.to_be_bytes());
         bytes.extend(b"mdat");
         u32::try_from(bytes.len() + data_size).map_err(too_large)?;
@@ -68,7 +70,7 @@ fn moov(
     stream: &Stream,
     size: (u32, u32),
     timing: TrackTiming,
-    provenance: &Provenance,
+    provenance: Option<&Provenance>,
     position: u32,
 ) -> Result<Moov, BoxError> {
     let ticks = u64::from(timing.frame_ticks) * stream.samples.len() as u64;
@@ -103,7 +105,10 @@ fn moov(
             },
             ..Trak::default()
         }],
-        udta: Some(Udta { meta: Some(metadata(provenance)?), ..Udta::default() }),
+        udta: match provenance {
+            Some(provenance) => Some(Udta { meta: Some(metadata(provenance)?), ..Udta::default() }),
+            None => None,
+        },
         ..Moov::default()
     })
 }

@@ -3,7 +3,7 @@
 use crate::MediaError;
 
 /// Refuse frame rates outside 0.1 to 1000.
-pub(super) fn check(fps: f64) -> Result<(), MediaError> {
+pub(crate) fn check(fps: f64) -> Result<(), MediaError> {
     if (0.1..=1000.0).contains(&fps) { Ok(()) } else { Err(MediaError::FrameRate { fps }) }
 }
 

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod animations;
+mod memory;
 mod mp4;
 mod paths;
 mod photos;

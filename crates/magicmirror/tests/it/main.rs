@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod cancel;
+mod data;
 mod faces;
 mod identity;
 mod lab;

@@ -1,0 +1,214 @@
+//! The scene graph: all that is decided about a picture or clip and may be said of it, but who the person is.
+
+use std::f32::consts::PI;
+
+use rand::seq::IndexedRandom;
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+
+use crate::motion::{Action, CameraMove, Clip, Expression, Facing, Framing};
+use crate::scene::{Background, Garment, Group, Hat, HatKind, Lighting, NamedColour, Outfit, Place};
+
+/// What is to be seen. Captions are made from it alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SceneGraph {
+    /// Whom it shows.
+    pub group: Group,
+    /// In which clothes.
+    pub outfit: Outfit,
+    /// With which hat.
+    pub hat: Option<Hat>,
+    /// Where.
+    pub background: Background,
+    /// In which light.
+    pub lighting: Lighting,
+    /// From how near.
+    pub framing: Framing,
+    /// Turned where; at the start, in a clip.
+    pub facing: Facing,
+    /// With which face.
+    pub expression: Expression,
+    /// Doing what, in a clip.
+    pub action: Option<Action>,
+    /// With which camera move, in a clip.
+    pub camera_move: Option<CameraMove>,
+}
+
+/// Mostly to the viewer.
+const FACINGS: [(Facing, u32); 5] =
+    [(Facing::Camera, 45), (Facing::Left, 18), (Facing::Right, 18), (Facing::Up, 9), (Facing::Down, 10)];
+
+impl SceneGraph {
+    /// A picture of somebody, chosen by the seed.
+    pub fn picture(group: Group, seed: u64) -> Self {
+        let random = &mut ChaCha8Rng::seed_from_u64(seed);
+        let facing = weighted(&FACINGS, random);
+        let hat = random.random_bool(0.15).then(|| hat(random));
+        Self::staged(group, facing, hat, any(&Expression::ALL, random), random)
+    }
+
+    /// A clip of somebody, chosen by the seed.
+    pub fn clip(group: Group, seed: u64) -> Self {
+        let random = &mut ChaCha8Rng::seed_from_u64(seed);
+        let action = any(&Action::ALL, random);
+        let expression = if action.moves_face() || random.random_bool(0.4) {
+            Expression::Neutral
+        } else {
+            any(&Expression::ALL, random)
+        };
+        let turned = !action.turns_head() && random.random_bool(0.3);
+        let facing = if turned { any(&[Facing::Left, Facing::Right], random) } else { Facing::Camera };
+        let hat = random.random_bool(0.15).then(|| hat(random));
+        let camera_move = if random.random_bool(0.35) { CameraMove::Still } else { any(&CameraMove::ALL[1..], random) };
+        let action = Some(action);
+        let camera_move = Some(camera_move);
+        Self { action, camera_move, ..Self::staged(group, facing, hat, expression, random) }
+    }
+
+    /// A photo of the same person under other pose, light, background, clothes and expression, chosen by the seed.
+    pub fn reference(&self, seed: u64) -> Self {
+        let random = &mut ChaCha8Rng::seed_from_u64(seed);
+        let facing =
+            weighted(&FACINGS.map(|(facing, weight)| (facing, if facing == self.facing { 0 } else { weight })), random);
+        let hat = random.random_bool(0.06).then(|| hat(random));
+        loop {
+            let framing = any(&[Framing::Portrait, Framing::Bust], random);
+            let other =
+                Self { framing, ..Self::staged(self.group, facing, hat, any(&Expression::ALL, random), random) };
+            if other.background.place != self.background.place
+                && other.lighting != self.lighting
+                && other.expression != self.expression
+                && other.outfit != self.outfit
+            {
+                return other;
+            }
+        }
+    }
+
+    fn staged(group: Group, facing: Facing, hat: Option<Hat>, expression: Expression, random: &mut ChaCha8Rng) -> Self {
+        let outfit = Outfit { garment: any(garments(group), random), colour: any(&NamedColour::ALL, random) };
+        let place = place(outfit.colour, random);
+        let lighting = any(lightings(place), random);
+        let background = Background { place, seed: random.random() };
+        let framing = any(&Framing::ALL, random);
+        Self { group, outfit, hat, background, lighting, framing, facing, expression, action: None, camera_move: None }
+    }
+
+    /// How the person stands and moves: `duration` in seconds, `aspect` the picture's width by its height. A picture is
+    /// the first moment of it.
+    pub fn perform(&self, seed: u64, duration: f32, aspect: f32) -> Clip {
+        let random = &mut ChaCha8Rng::seed_from_u64(seed);
+        let pose = self.facing.pose([(); 3].map(|()| random.random_range(-1.0..1.0)));
+        let field_of_view = random.random_range(18.0..30.0f32) * PI / 180.0;
+        let mut camera =
+            self.framing.camera(self.group, aspect, random.random_range(self.framing.face_height()), field_of_view);
+        // Not everybody stands in the middle.
+        camera.right += random.random_range(-0.025..0.025f32) * aspect;
+        camera.up += random.random_range(-0.012..0.012f32);
+        Clip {
+            seed: random.random(),
+            duration,
+            action: self.action.unwrap_or(Action::HoldStill),
+            expression: self.expression,
+            pose,
+            camera_move: self.camera_move.unwrap_or(CameraMove::Still),
+            camera,
+        }
+    }
+}
+
+fn any<T: Copy>(choices: &[T], random: &mut ChaCha8Rng) -> T {
+    *choices.choose(random).expect("there is always a choice")
+}
+
+fn weighted<T: Copy>(choices: &[(T, u32)], random: &mut ChaCha8Rng) -> T {
+    choices.choose_weighted(random, |choice| choice.1).expect("some weight is not 0").0
+}
+
+fn hat(random: &mut ChaCha8Rng) -> Hat {
+    Hat { kind: any(&HatKind::ALL, random), colour: any(&NamedColour::ALL, random) }
+}
+
+fn garments(group: Group) -> &'static [Garment] {
+    use Garment::{Dress, Hoodie, Jacket, Shirt, Sweater, TShirt, TankTop, Turtleneck};
+    match group {
+        Group::Man => &[TShirt, Shirt, Sweater, Turtleneck, Hoodie, Jacket, TankTop],
+        Group::Woman => &[TShirt, Shirt, Sweater, Turtleneck, Hoodie, Jacket, TankTop, Dress],
+        Group::ElderlyMan => &[TShirt, Shirt, Sweater, Turtleneck, Jacket],
+        Group::ElderlyWoman => &[TShirt, Shirt, Sweater, Turtleneck, Jacket, Dress],
+        Group::Boy => &[TShirt, Shirt, Sweater, Hoodie, TankTop],
+        Group::Girl => &[TShirt, Shirt, Sweater, Hoodie, TankTop, Dress],
+        Group::Baby => &[TShirt, Sweater, Hoodie],
+    }
+}
+
+/// A plain backdrop in two of five cases, then not in the colour of the clothes.
+fn place(clothes: NamedColour, random: &mut ChaCha8Rng) -> Place {
+    const PLACES: [Place; 10] = [
+        Place::LivingRoom,
+        Place::Kitchen,
+        Place::Office,
+        Place::Library,
+        Place::Sky,
+        Place::Park,
+        Place::Street,
+        Place::Beach,
+        Place::Mountains,
+        Place::NightCity,
+    ];
+    if random.random_bool(0.6) {
+        return any(&PLACES, random);
+    }
+    let colours = NamedColour::ALL.map(|colour| (colour, u32::from(colour != clothes)));
+    Place::Plain(weighted(&colours, random))
+}
+
+/// The lights that are found in a place.
+fn lightings(place: Place) -> &'static [Lighting] {
+    use Lighting::{BrightSun, Lamplight, Moonlight, Neon, SoftDaylight, Studio, Sunset, Window};
+    match place {
+        Place::Plain(_) => &[SoftDaylight, Window, Studio, Lamplight, Neon],
+        Place::LivingRoom | Place::Kitchen | Place::Library => &[SoftDaylight, Window, Lamplight],
+        Place::Office => &[SoftDaylight, Window, Lamplight, Neon],
+        Place::Sky | Place::Park | Place::Beach | Place::Mountains => &[SoftDaylight, BrightSun, Sunset, Moonlight],
+        Place::Street => &[SoftDaylight, BrightSun, Sunset, Moonlight, Neon],
+        Place::NightCity => &[Moonlight, Lamplight, Neon],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reference_is_unlike_its_picture() {
+        for seed in 0..300 {
+            let group = Group::ALL[seed as usize % 7];
+            let graph = if seed % 2 == 0 { SceneGraph::picture(group, seed) } else { SceneGraph::clip(group, seed) };
+            let other = graph.reference(seed + 1);
+            assert_eq!(other.group, group);
+            assert_ne!(other.background.place, graph.background.place);
+            assert_ne!(other.lighting, graph.lighting);
+            assert_ne!(other.expression, graph.expression);
+            assert_ne!(other.facing, graph.facing);
+            let [yaw, pitch] = {
+                let [a, b] = [graph.perform(seed, 2.0, 1.5), other.perform(seed + 1, 2.0, 1.0)].map(|clip| clip.pose);
+                [a.yaw - b.yaw, a.pitch - b.pitch]
+            };
+            assert!(libm::hypotf(yaw, pitch) > 0.1, "{seed}: {yaw} {pitch}");
+        }
+    }
+
+    #[test]
+    fn everything_is_chosen_sometimes() {
+        let graphs: Vec<_> = (0..3000).map(|seed| SceneGraph::clip(Group::ALL[seed as usize % 7], seed)).collect();
+        let seen = |what: &dyn Fn(&SceneGraph) -> bool| assert!(graphs.iter().filter(|graph| what(graph)).count() > 10);
+        Action::ALL.iter().for_each(|action| seen(&|graph| graph.action == Some(*action)));
+        CameraMove::ALL.iter().for_each(|camera| seen(&|graph| graph.camera_move == Some(*camera)));
+        Lighting::ALL.iter().for_each(|lighting| seen(&|graph| graph.lighting == *lighting));
+        Garment::ALL.iter().for_each(|garment| seen(&|graph| graph.outfit.garment == *garment));
+        NamedColour::ALL.iter().for_each(|colour| seen(&|graph| graph.background.place == Place::Plain(*colour)));
+        HatKind::ALL.iter().for_each(|kind| seen(&|graph| graph.hat.is_some_and(|hat| hat.kind == *kind)));
+    }
+}
