@@ -29,17 +29,14 @@ pub enum Stage {
     Write,
     /// Downloading a file.
     Download,
-<<<<<<< HEAD
     /// Encoding the training data once, for the cache.
     PrepareData,
     /// Training steps.
     Train,
-=======
     /// Drawing people for a data set.
     DrawPeople,
     /// Reading a data set.
     ReadDataset,
->>>>>>> data
 }
 
 impl Stage {
@@ -54,13 +51,10 @@ impl Stage {
             Self::EncodeFrames => "encoding frames",
             Self::Write => "writing",
             Self::Download => "downloading",
-<<<<<<< HEAD
             Self::PrepareData => "preparing data",
             Self::Train => "training",
-=======
             Self::DrawPeople => "drawing people",
             Self::ReadDataset => "reading shards",
->>>>>>> data
         }
     }
 }

@@ -4,6 +4,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use image::RgbImage;
 
 use crate::EngineError;
+use crate::dataset::{DatasetError, Reference, Samples, Truth};
 
 /// A picture, or a clip, and what is true of it.
 #[derive(Debug, Clone)]
@@ -35,6 +36,66 @@ pub trait Footage: Sync {
     /// # Errors
     /// When it cannot be read.
     fn get(&self, index: usize) -> Result<Shot, EngineError>;
+
+    /// Whom one of them shows.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    fn identity(&self, index: usize) -> Result<u64, EngineError>;
+}
+
+/// The targets of a data set.
+impl Footage for Samples {
+    fn len(&self) -> usize {
+        Self::len(self)
+    }
+
+    fn get(&self, index: usize) -> Result<Shot, EngineError> {
+        let sample = Self::get(self, index)?;
+        let truths = &sample.metadata.frames;
+        let faces = truths.iter().map(coverage).collect::<Option<_>>().ok_or_else(|| bad_mask(&sample.key))?;
+        let boxes = truths.iter().map(|truth| truth.face_box).collect();
+        let (caption, identity) = (sample.metadata.caption, sample.metadata.identity.number);
+        Ok(Shot { frames: sample.frames, faces, boxes, caption, identity })
+    }
+
+    fn identity(&self, index: usize) -> Result<u64, EngineError> {
+        Ok(self.metadata(index)?.identity.number)
+    }
+}
+
+/// The targets of a data set of pairs and their reference photos, by turns.
+#[derive(Debug, Clone)]
+pub struct Photos(pub Samples);
+
+impl Footage for Photos {
+    fn len(&self) -> usize {
+        2 * self.0.len()
+    }
+
+    fn get(&self, index: usize) -> Result<Shot, EngineError> {
+        if index.is_multiple_of(2) {
+            return Footage::get(&self.0, index / 2);
+        }
+        let mut sample = self.0.get(index / 2)?;
+        let Reference { truth, .. } = &sample.metadata.references[0];
+        let faces = vec![coverage(truth).ok_or_else(|| bad_mask(&sample.key))?];
+        let boxes = vec![truth.face_box];
+        let (caption, identity) = (sample.metadata.caption, sample.metadata.identity.number);
+        Ok(Shot { frames: vec![sample.references.swap_remove(0)], faces, boxes, caption, identity })
+    }
+
+    fn identity(&self, index: usize) -> Result<u64, EngineError> {
+        self.0.identity(index / 2)
+    }
+}
+
+fn coverage(truth: &Truth) -> Option<Vec<u8>> {
+    truth.mask.to_coverage()
+}
+
+fn bad_mask(key: &str) -> DatasetError {
+    DatasetError::Mask { key: key.to_owned() }
 }
 
 /// A part of a picture in pixels.

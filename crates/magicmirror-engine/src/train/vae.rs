@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use burn::module::Module;
 use burn::tensor::module::avg_pool2d;
+use burn::tensor::ops::AvgPoolOptions;
 use burn::tensor::{Device, Tensor, TensorData};
 use image::RgbImage;
 use magicmirror_media::write_png;
@@ -19,12 +20,16 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::export::save_half;
+use super::export::{hashes, save_half};
 use super::footage::{Footage, Shot, Window};
 use super::random::{self, Draw};
-use super::{GuardConfig, Losses, MicroBatch, Objective, OptimiserConfig, Parameter, ParameterSet, RunConfig, TrainError};
+use super::{
+    Finished, GuardConfig, Losses, MicroBatch, Objective, OptimiserConfig, Parameter, ParameterSet, RunConfig, RunRequest,
+    TrainError, train,
+};
 use crate::EngineError;
 use crate::backbone::read_json;
+use crate::dataset::{Dataset, Kind, Split};
 use crate::event::Control;
 use crate::frames::rgb_from_frames;
 
@@ -97,8 +102,30 @@ impl Default for VaeLoss {
     }
 }
 
+/// Trains an autoencoder on one device.
+///
+/// # Errors
+/// When configuration, data or weights do not fit, a file cannot be read or written, or the loss goes wrong.
+pub fn train_vae(
+    config: &VaeTraining,
+    folder: &Path,
+    resume: bool,
+    device: &Device,
+    control: &mut Control<'_>,
+) -> Result<Finished, EngineError> {
+    let dataset = Dataset::open(&config.data.folder)?;
+    let pictures = dataset.samples(Kind::Pair, Split::Train)?;
+    let clips = dataset.samples(Kind::Clip, Split::Train)?;
+    let held_out = dataset.samples(Kind::Pair, Split::Validation)?;
+    let footage: [&dyn Footage; 3] = [&pictures, &clips, &held_out];
+    let mut objective = VaeObjective::new(config.clone(), footage, device.clone().autodiff())?;
+    let VaeTraining { run, optimiser, guard, .. } = config;
+    let weights = hashes(&[("vae", &config.vae, STEM)])?;
+    train(&mut objective, &RunRequest { folder, resume, config, run, optimiser, guard, weights }, control)
+}
+
 /// The objective.
-pub struct VaeObjective<'a> {
+struct VaeObjective<'a> {
     config: VaeTraining,
     shape: VaeConfig,
     /// `config.json` as it was read.
@@ -117,7 +144,7 @@ impl<'a> VaeObjective<'a> {
     ///
     /// # Errors
     /// When the autoencoder's folder cannot be read, or there is nothing to learn from.
-    pub fn new(
+    fn new(
         config: VaeTraining,
         [pictures, clips, held_out]: [&'a dyn Footage; 3],
         device: Device,
@@ -126,9 +153,12 @@ impl<'a> VaeObjective<'a> {
         let json: Value = read_json(&path, "VAE configuration")?;
         let shape: VaeConfig = read_json(&path, "VAE configuration")?;
         shape.validate()?;
-        if !(0.0..=1.0).contains(&config.data.clips) {
-            let value = config.data.clips.to_string();
-            return Err(TrainError::OutOfRange { key: "data.clips", value, rule: "be 0 to 1" }.into());
+        let share = config.data.clips;
+        if !(0.0..=1.0).contains(&share) {
+            return Err(TrainError::OutOfRange { key: "data.clips", value: share.to_string(), rule: "be 0 to 1" }.into());
+        }
+        if (share > 0.0 && clips.is_empty()) || (share < 1.0 && pictures.is_empty()) {
+            return Err(TrainError::NoExamples { path: config.data.folder.clone() }.into());
         }
         let (vae, names) = if config.vae.join(format!("{STEM}.safetensors")).is_file() {
             let weights = Checkpoint::open_folder(&config.vae, STEM)?;
@@ -231,7 +261,13 @@ impl Objective for VaeObjective<'_> {
         self.vae = self.set.load(self.vae.clone(), parameters);
     }
 
-    fn micro_batch(&self, _replica: usize, step: u64, positions: &[usize]) -> Result<MicroBatch, EngineError> {
+    fn micro_batch(
+        &self,
+        _replica: usize,
+        step: u64,
+        positions: &[usize],
+        _run: &RunConfig,
+    ) -> Result<MicroBatch, EngineError> {
         let samples: Vec<(Tensor<4>, Tensor<4>)> =
             positions.par_iter().map(|position| self.sample(step, *position)).collect::<Result<_, EngineError>>()?;
         let (frames, faces): (Vec<_>, Vec<_>) = samples.into_iter().unzip();
@@ -259,6 +295,7 @@ impl Objective for VaeObjective<'_> {
     fn validate(
         &mut self,
         _step: u64,
+        _model: &Path,
         folder: &Path,
         control: &mut Control<'_>,
     ) -> Result<Vec<(String, f64)>, EngineError> {
@@ -320,7 +357,7 @@ fn errors(error: Tensor<5>, weights: Tensor<5>, scales: usize) -> (Tensor<1>, Te
     let (mut error, mut weights, mut sum) = (error, weights, None);
     for scale in 0..scales.max(1) {
         if scale > 0 {
-            let halve = |x| avg_pool2d(x, [2; 2], [2; 2], [0; 2], true, false);
+            let halve = |x| avg_pool2d(x, AvgPoolOptions::new([2; 2]).with_stride([2; 2]));
             (error, weights) = (halve(error), halve(weights));
         }
         let along = |axis: usize| {
