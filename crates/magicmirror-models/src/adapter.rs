@@ -43,8 +43,8 @@ pub use perceiver::{FacePerceiver, IdentityPerceiver, Resampler, ResamplerSizes}
 
 use crate::nn::Linear;
 use crate::weights::{
-    Checkpoint, Names, ParamNames, Params, Precision, WeightsError, initialise, named_tensors, save_safetensors,
-    write_aside,
+    Checkpoint, Init, Names, ParamNames, Params, Precision, TensorSource, WeightsError, initialise, named_tensors,
+    save_safetensors, write_aside,
 };
 
 const CONFIG_FILE: &str = "adapter_config.json";
@@ -169,6 +169,24 @@ impl Adapter {
         });
         let layers = layers.collect();
         Self { identity, structure, layers, config: config.clone(), names: ParamNames::new() }
+    }
+
+    /// Names and shapes of all parameters; computes nothing.
+    ///
+    /// # Errors
+    /// When the configuration makes no sense.
+    pub fn shapes(config: &AdapterConfig) -> Result<Vec<(String, Vec<usize>)>, AdapterError> {
+        struct Shapes(Vec<(String, Vec<usize>)>);
+        impl TensorSource for Shapes {
+            fn tensor(&mut self, name: &str, shape: &[usize], _init: Init) -> Option<TensorData> {
+                self.0.push((name.to_owned(), shape.to_vec()));
+                None
+            }
+        }
+        config.validate()?;
+        let mut shapes = Shapes(Vec::new());
+        let _ = Params::build(&mut shapes, &Device::flex(), |params| Self::new(config, params));
+        Ok(shapes.0)
     }
 
     /// Sizes and switches.

@@ -5,6 +5,7 @@ mod generate;
 mod identity;
 mod latents;
 mod models;
+mod train;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use magicmirror_models::weights::Precision;
@@ -34,6 +35,9 @@ enum Command {
     /// Make and inspect data sets of people who do not exist
     #[command(subcommand)]
     Data(data::Data),
+    /// Train an adapter
+    #[command(subcommand)]
+    Train(train::Train),
     /// Download, inspect, import and initialise models
     #[command(subcommand)]
     Models(models::Models),
@@ -47,6 +51,7 @@ impl Cli {
             Command::Identity(command) => command.run(show),
             Command::Latents(command) => command.run(show),
             Command::Data(command) => command.run(show),
+            Command::Train(command) => command.run(show),
             Command::Models(command) => command.run(show),
         }
     }

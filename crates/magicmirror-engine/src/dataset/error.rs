@@ -88,7 +88,9 @@ pub enum DatasetError {
         path: PathBuf,
     },
     /// The run was asked to stop.
-    #[error("stopped: {whole} of {all} shards are finished, nothing else was written\n\nhint: run the same command again to go on")]
+    #[error(
+        "stopped: {whole} of {all} shards are finished, nothing else was written\n\nhint: run the same command again to go on"
+    )]
     Stopped {
         /// Shards that are there.
         whole: usize,

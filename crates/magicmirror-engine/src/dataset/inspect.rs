@@ -110,10 +110,13 @@ impl Found {
         count("lighting", name(scene.lighting));
         count("garment", name(scene.outfit.garment));
         count("hat", scene.hat.map_or("none".into(), |hat| name(hat.kind)));
-        count("place", match scene.background.place {
-            Place::Plain(_) => "plain".into(),
-            place => name(place),
-        });
+        count(
+            "place",
+            match scene.background.place {
+                Place::Plain(_) => "plain".into(),
+                place => name(place),
+            },
+        );
         match scene.action {
             None => count("facing", scene.facing.name().into()),
             Some(action) => count("action", action.name().into()),
@@ -129,13 +132,18 @@ impl Found {
             for (other, theirs) in self.identities.range(..split) {
                 let shared = identities.intersection(theirs).count();
                 if shared > 0 {
-                    self.problems.push(format!("{shared} identities are both in {} and {}", other.name(), split.name()));
+                    self.problems.push(format!(
+                        "{shared} identities are both in {} and {}",
+                        other.name(),
+                        split.name()
+                    ));
                 }
             }
         }
         let names = shard::names(dataset.folder())?;
         let unfinished = names.iter().filter(|name| name.starts_with(shard::ASIDE));
-        self.problems.extend(unfinished.map(|name| format!("left over from a run that was killed, can be deleted: {name}")));
+        self.problems
+            .extend(unfinished.map(|name| format!("left over from a run that was killed, can be deleted: {name}")));
         self.face_heights.sort_by(f32::total_cmp);
         let heights = &self.face_heights;
         let at = |percent: usize| heights[(heights.len() - 1) * percent / 100];

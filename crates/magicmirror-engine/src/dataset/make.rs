@@ -49,8 +49,13 @@ pub fn make_people(request: &MakeRequest, control: &mut Control<'_>) -> Result<M
     let MakeRequest { recipe, output, machine, .. } = request;
     recipe.check()?;
     open_folder(output, recipe)?;
-    let mine: Vec<ShardPlan> =
-        recipe.shards().into_iter().enumerate().filter(|(index, _)| index % machine.of == machine.index).map(|(_, plan)| plan).collect();
+    let mine: Vec<ShardPlan> = recipe
+        .shards()
+        .into_iter()
+        .enumerate()
+        .filter(|(index, _)| index % machine.of == machine.index)
+        .map(|(_, plan)| plan)
+        .collect();
     let mut missing = Vec::new();
     for plan in &mine {
         match shard::problem(output, plan, recipe)? {
@@ -69,8 +74,12 @@ pub fn make_people(request: &MakeRequest, control: &mut Control<'_>) -> Result<M
     }
     let samples = missing.iter().map(|plan| plan.samples.end - plan.samples.start).sum();
     if !missing.is_empty() {
-        let total: f64 = missing.iter().map(|plan| pictures(recipe, plan.kind) * (plan.samples.end - plan.samples.start) as f64).sum();
-        control.stage(Stage::DrawPeople, total.round(), |control| Ok(make_shards(request, &missing, found, control)?))?;
+        let total: f64 = missing
+            .iter()
+            .map(|plan| pictures(recipe, plan.kind) * (plan.samples.end - plan.samples.start) as f64)
+            .sum();
+        control
+            .stage(Stage::DrawPeople, total.round(), |control| Ok(make_shards(request, &missing, found, control)?))?;
     }
     let name = match machine.of {
         1 => "contact-sheet.png".to_owned(),

@@ -151,7 +151,10 @@ impl Samples {
         let size = |image: &RgbImage| (image.width() as usize, image.height() as usize);
         if frames.len() != metadata.frames.len()
             || frames.iter().any(|frame| size(frame) != (metadata.size.width, metadata.size.height))
-            || references.iter().zip(&metadata.references).any(|(photo, is)| size(photo) != (is.size.width, is.size.height))
+            || references
+                .iter()
+                .zip(&metadata.references)
+                .any(|(photo, is)| size(photo) != (is.size.width, is.size.height))
         {
             return Err(self.broken(index, "its pictures are not those that it describes"));
         }
@@ -168,6 +171,14 @@ impl Samples {
     pub fn metadata(&self, index: usize) -> Result<Metadata, DatasetError> {
         serde_json::from_slice(&self.file(index, "json")?)
             .map_err(|error| self.broken(index, &format!("its JSON says nothing useful: {error}")))
+    }
+
+    /// What the names of a sample's files begin with.
+    ///
+    /// # Panics
+    /// If there is no such sample.
+    pub fn key(&self, index: usize) -> &str {
+        &self.entries[index].key
     }
 
     /// All samples in order.
@@ -205,11 +216,16 @@ impl Samples {
         self.shards.push(shard.to_owned());
         let files = match layout {
             Layout::Webdataset => files_of_tar(shard)?,
-            Layout::Folder => shard::names(shard)?.into_iter().map(|name| (name.clone(), Place::Folder { name })).collect(),
+            Layout::Folder => {
+                shard::names(shard)?.into_iter().map(|name| (name.clone(), Place::Folder { name })).collect()
+            }
         };
         for (name, place) in files {
             let Some((key, extension)) = name.split_once('.') else {
-                return Err(DatasetError::Shard { path: shard.to_owned(), reason: format!("a file without extension: {name}") });
+                return Err(DatasetError::Shard {
+                    path: shard.to_owned(),
+                    reason: format!("a file without extension: {name}"),
+                });
             };
             let shard = self.shards.len() - 1;
             if self.entries.last().is_none_or(|last| last.key != key || last.shard != shard) {

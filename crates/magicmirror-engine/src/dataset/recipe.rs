@@ -171,7 +171,12 @@ impl Recipe {
         let nearest = |side: usize| (side.saturating_add(8) / 16 * 16).clamp(SIDES.start, SIDES.end - 1);
         if (nearest(width), nearest(height)) != (width, height) {
             let nearest = format!("the nearest valid size is {}x{}", nearest(width), nearest(height));
-            return out_of_range("--size", format!("{width}x{height}"), "have sides from 32 to 1024, multiples of 16", nearest);
+            return out_of_range(
+                "--size",
+                format!("{width}x{height}"),
+                "have sides from 32 to 1024, multiples of 16",
+                nearest,
+            );
         }
         if !(64..=1024).contains(&self.reference_size) {
             let hint = "256 is what face networks need".into();
@@ -187,7 +192,12 @@ impl Recipe {
         for (option, share) in [("--validation", self.validation), ("--test", self.test)] {
             if !(0.0..1.0).contains(&share) || self.validation + self.test >= 1.0 {
                 let hint = "some identities must be left to train on".into();
-                return out_of_range(option, share.to_string(), "be a share from 0 to below 1, both together below 1", hint);
+                return out_of_range(
+                    option,
+                    share.to_string(),
+                    "be a share from 0 to below 1, both together below 1",
+                    hint,
+                );
             }
         }
         if self.pairs + self.clips == 0 {

@@ -114,7 +114,6 @@ impl<'a> AdapterObjective<'a> {
         devices: &[Device],
         control: &mut Control<'_>,
     ) -> Result<Self, EngineError> {
-        loss.validate()?;
         let backbone = Backbone::open(&model.backbone)?;
         let adapter = AdapterConfig::load(&model.adapter)?;
         adapter.check_backbone(&(&backbone.dit).into())?;

@@ -94,9 +94,9 @@ pub struct RunRequest<'a, C> {
     pub resume: bool,
     /// The whole configuration; what is trained depends on it.
     pub config: &'a C,
-    /// Its section `[run]`.
+    /// Its section `[run]`, valid.
     pub run: &'a RunConfig,
-    /// Its section `[optimiser]`.
+    /// Its section `[optimiser]`, valid.
     pub optimiser: &'a OptimiserConfig,
     /// Its section `[guard]`.
     pub guard: &'a GuardConfig,
@@ -126,8 +126,6 @@ pub fn train<O: Objective, C: Serialize>(
     request: &RunRequest<'_, C>,
     control: &mut Control<'_>,
 ) -> Result<Finished, EngineError> {
-    request.run.validate()?;
-    request.optimiser.validate()?;
     let config = resolved(request.config);
     let folder = RunFolder::open(request.folder, objective.kind(), &config, &request.weights, request.resume)?;
     let checkpoints = Checkpoints::new(&folder.path);

@@ -7,8 +7,11 @@ use serde::{Deserialize, Serialize};
 
 use super::loss::LossConfig;
 use super::objective::{AdapterObjective, DataOptions, ModelConfig, WeightedExamples, weight_hashes};
+use super::plan::TrainingPlan;
 use super::validation::ValidationConfig;
-use super::{Finished, FrameSize, GuardConfig, OptimiserConfig, RunConfig, RunRequest, SourceConfig, train};
+use super::{
+    Finished, FrameSize, GuardConfig, OptimiserConfig, RunConfig, RunRequest, SourceConfig, TrainError, train,
+};
 use crate::EngineError;
 use crate::event::Control;
 
@@ -50,6 +53,35 @@ pub struct ImageData {
     pub most_bad: f64,
 }
 
+impl ImageConfig {
+    /// Checks every number that can be checked without models and data.
+    ///
+    /// # Errors
+    /// When one is out of range.
+    pub fn validate(&self) -> Result<(), TrainError> {
+        self.run.validate()?;
+        self.optimiser.validate()?;
+        self.loss.validate()
+    }
+
+    /// The data sets of the configuration, training split.
+    ///
+    /// # Errors
+    /// When one cannot be opened.
+    pub fn examples(&self) -> Result<Vec<WeightedExamples>, EngineError> {
+        super::people::open(&self.data.images, 1)
+    }
+
+    /// The memory that such a run needs.
+    ///
+    /// # Errors
+    /// When a model's configuration cannot be read.
+    pub fn plan(&self) -> Result<TrainingPlan, EngineError> {
+        let Self { model, data, loss, run, optimiser, .. } = self;
+        TrainingPlan::new(model, loss, run, optimiser, &data.sizes, 1, 1)
+    }
+}
+
 /// Trains an adapter on images, one replica a device. `examples` are those of `config.data.images`.
 ///
 /// # Errors
@@ -62,6 +94,7 @@ pub fn train_image(
     devices: &[Device],
     control: &mut Control<'_>,
 ) -> Result<Finished, EngineError> {
+    config.validate()?;
     let ImageConfig { model, data, loss, run, optimiser, guard, validation } = config;
     let options = DataOptions { cache: &data.cache, sizes: &data.sizes, most_bad: data.most_bad };
     let mut objective = AdapterObjective::prepare(

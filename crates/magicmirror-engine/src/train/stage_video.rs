@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::loss::LossConfig;
 use super::objective::{AdapterObjective, DataOptions, ModelConfig, WeightedExamples, weight_hashes};
+use super::plan::TrainingPlan;
 use super::validation::ValidationConfig;
 use super::{
     Finished, FrameSize, GuardConfig, OptimiserConfig, RunConfig, RunRequest, SourceConfig, TrainError, train,
@@ -61,19 +62,43 @@ pub struct VideoData {
     pub most_bad: f64,
 }
 
-impl VideoData {
+impl VideoConfig {
+    /// Checks every number that can be checked without models and data.
+    ///
     /// # Errors
-    /// When a number is out of range, or there are images but no share for them, or the other way round.
+    /// When one is out of range, or there are images but no share for them, or the other way round.
     pub fn validate(&self) -> Result<(), TrainError> {
+        self.run.validate()?;
+        self.optimiser.validate()?;
+        self.loss.validate()?;
         let out_of_range = |key, value: String, rule| Err(TrainError::OutOfRange { key, value, rule });
-        if self.frames % 4 != 1 {
-            return out_of_range("data.frames", self.frames.to_string(), "be 4k + 1, as 49");
+        let VideoData { frames, images, image_share, .. } = &self.data;
+        if frames % 4 != 1 {
+            return out_of_range("data.frames", frames.to_string(), "be 4k + 1, as 49");
         }
-        if !(0.0..1.0).contains(&self.image_share) || self.images.is_empty() != (self.image_share == 0.0) {
+        if !(0.0..1.0).contains(image_share) || images.is_empty() != (*image_share <= 0.0) {
             let rule = "be at least 0 and below 1, and above 0 exactly where data.images names data sets";
-            return out_of_range("data.image_share", self.image_share.to_string(), rule);
+            return out_of_range("data.image_share", image_share.to_string(), rule);
         }
         Ok(())
+    }
+
+    /// The data sets of the configuration, training split.
+    ///
+    /// # Errors
+    /// When one cannot be opened.
+    pub fn examples(&self) -> Result<Vec<WeightedExamples>, EngineError> {
+        let VideoData { clips, images, image_share, frames, .. } = &self.data;
+        Ok(mix(super::people::open(clips, *frames)?, super::people::open(images, 1)?, *image_share))
+    }
+
+    /// The memory that such a run needs, with four reference photos.
+    ///
+    /// # Errors
+    /// When a model's configuration cannot be read.
+    pub fn plan(&self) -> Result<TrainingPlan, EngineError> {
+        let Self { model, data, loss, run, optimiser, .. } = self;
+        TrainingPlan::new(model, loss, run, optimiser, &data.sizes, self.data.frames, 4)
     }
 }
 
@@ -90,8 +115,8 @@ pub fn train_video(
     devices: &[Device],
     control: &mut Control<'_>,
 ) -> Result<Finished, EngineError> {
+    config.validate()?;
     let VideoConfig { model, data, loss, run, optimiser, guard, validation } = config;
-    data.validate()?;
     let options = DataOptions { cache: &data.cache, sizes: &data.sizes, most_bad: data.most_bad };
     let mut objective = AdapterObjective::prepare(
         "video", model, loss, validation, run.seed, options, examples, folder, devices, control,

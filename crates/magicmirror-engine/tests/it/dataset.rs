@@ -97,7 +97,11 @@ fn a_folder_holds_what_a_tar_file_holds() {
         }
     }
     assert_eq!(unpacked.keys().filter(|name| name.contains('/')).count(), count);
-    assert!(make(&MakeRequest { recipe: Recipe { layout: Layout::Folder, ..self::recipe() }, ..request(folders.path()) }).unwrap().is_empty());
+    assert!(
+        make(&MakeRequest { recipe: Recipe { layout: Layout::Folder, ..self::recipe() }, ..request(folders.path()) })
+            .unwrap()
+            .is_empty()
+    );
     fs::write(folders.path().join("train-pair-00000/train-pair-0000001.txt"), "a man img").unwrap();
     let recipe = Recipe { layout: Layout::Folder, ..self::recipe() };
     assert_eq!(make(&MakeRequest { recipe, ..request(folders.path()) }).unwrap().len(), 1);

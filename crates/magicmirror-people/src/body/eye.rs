@@ -23,7 +23,9 @@ pub(super) fn layers(person: &Person, figure: &Figure) -> Vec<Layer> {
             iris: person.iris,
             radius: IRIS * young,
             pupil: IRIS * (0.30 + 0.16 * lattice(person.seed as u32, 5, 5, 5)),
-            lids: figure.lids(side).map(|vertex| (vertex, scaled(sub(figure.rest[vertex], eyeball.centre), 1.0 / eyeball.radius))),
+            lids: figure
+                .lids(side)
+                .map(|vertex| (vertex, scaled(sub(figure.rest[vertex], eyeball.centre), 1.0 / eyeball.radius))),
             size: eyeball.radius,
             age: ((person.age - 40.0) / 50.0).clamp(0.0, 1.0),
         };
@@ -56,7 +58,8 @@ impl Material for Eye {
         // The lids' edges and the shade below them.
         let [upper, lower] = self.lids.map(|(vertex, rest)| rest[1] + light.pose.moves[vertex][1] / self.size);
         let arc = 0.42 * right * right;
-        let open = smoothstep(-0.06, 0.42, upper - arc - up) * (0.45 + 0.55 * smoothstep(-0.10, 0.22, up - lower - arc));
+        let open =
+            smoothstep(-0.06, 0.42, upper - arc - up) * (0.45 + 0.55 * smoothstep(-0.10, 0.22, up - lower - arc));
         let open = 0.18 + 0.82 * open * smoothstep(1.05, 0.55, right.abs());
         let surface = Surface { albedo: colour, normal: at.normal, open, gloss: 0.25, softness: [0.22, 0.16, 0.14] };
         let direct = light.direct * (0.25 + 0.75 * open);
@@ -76,9 +79,14 @@ impl Eye {
     fn iris_colour(&self, x: f32, y: f32, out: f32) -> Rgb {
         let share = out / self.radius;
         let around = if out > 1e-4 { [x / out, y / out] } else { [0.0; 2] };
-        let fibres = smooth(41, [around[0] * 9.0, around[1] * 9.0, share * 1.5]) + 0.6 * smooth(42, [around[0] * 22.0, around[1] * 22.0, share * 2.0]);
+        let fibres = smooth(41, [around[0] * 9.0, around[1] * 9.0, share * 1.5])
+            + 0.6 * smooth(42, [around[0] * 22.0, around[1] * 22.0, share * 2.0]);
         let bright = 1.0 + 0.28 * fibres + 0.35 * bump((share - 0.55) / 0.25);
-        let inner = mix(self.iris, [self.iris[0] * 1.5, self.iris[1] * 1.2, self.iris[2] * 0.8], smoothstep(0.62, 0.40, share) * 0.6);
+        let inner = mix(
+            self.iris,
+            [self.iris[0] * 1.5, self.iris[1] * 1.2, self.iris[2] * 0.8],
+            smoothstep(0.62, 0.40, share) * 0.6,
+        );
         // Light that enters from above leaves below.
         let glow = 1.0 + 0.45 * smoothstep(0.1, -0.8, y / self.radius);
         let colour = scale(inner, bright * glow * (1.0 - 0.72 * smoothstep(0.74, 1.02, share)));
@@ -89,7 +97,10 @@ impl Eye {
     /// Mirror images of lamps and sky on the cornea.
     fn glint(&self, at: &Fragment, light: &Illumination, iris: f32) -> Rgb {
         // The cornea bulges, so that it mirrors less of the world than the white does.
-        let axis = crate::space::rotated(&light.pose.head(), crate::space::rotated(&light.pose.gaze[self.side], [0.0, 0.0, 1.0]));
+        let axis = crate::space::rotated(
+            &light.pose.head(),
+            crate::space::rotated(&light.pose.gaze[self.side], [0.0, 0.0, 1.0]),
+        );
         let bulged = unit(add(at.normal, scaled(sub(at.normal, axis), 0.55 * iris)));
         let mirrored = reflected(bulged, at.viewer);
         let mut sum = [0.0; 3];
@@ -99,7 +110,8 @@ impl Eye {
             sum = plus(sum, scale(lamp.colour, near * direct * 0.85));
         }
         let window = smoothstep(0.93, 0.965, dot(mirrored, [0.30, 0.52, 0.80]));
-        let sky = plus(scale(light.lights.sky, 0.30 * window), scale(times(light.lights.sky, [0.03, 0.034, 0.04]), 1.0));
+        let sky =
+            plus(scale(light.lights.sky, 0.30 * window), scale(times(light.lights.sky, [0.03, 0.034, 0.04]), 1.0));
         plus(sum, sky)
     }
 }
@@ -117,7 +129,8 @@ fn sphere(centre: Vec3, radius: f32) -> Mesh {
         let angle = 1.5 * ring as f32 / RINGS as f32;
         for step in 0..AROUND {
             let turn = std::f32::consts::TAU * step as f32 / AROUND as f32;
-            let normal = [libm::sinf(angle) * libm::cosf(turn), libm::sinf(angle) * libm::sinf(turn), libm::cosf(angle)];
+            let normal =
+                [libm::sinf(angle) * libm::cosf(turn), libm::sinf(angle) * libm::sinf(turn), libm::cosf(angle)];
             mesh.positions.push(add(centre, scaled(normal, radius)));
             mesh.normals.push(normal);
             mesh.texture.push([normal[0], normal[1]]);

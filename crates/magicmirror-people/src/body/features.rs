@@ -74,12 +74,18 @@ impl<'a> Painter<'a> {
             depth += 0.55 * broken * ridge(y - at - rise, 0.0011) * smoothstep(0.052, 0.030, side);
         }
         // Between the brows.
-        depth += 0.6 * ridge(side - 0.0062 - 0.08 * (y - 0.015), 0.0011) * smoothstep(0.004, 0.011, y) * smoothstep(0.033, 0.022, y);
+        depth += 0.6
+            * ridge(side - 0.0062 - 0.08 * (y - 0.015), 0.0011)
+            * smoothstep(0.004, 0.011, y)
+            * smoothstep(0.033, 0.022, y);
         // Crow's feet.
         for way in 0..4 {
             let slant = -0.55 + 0.38 * way as f32;
             let out = side - 0.049;
-            depth += 0.45 * ridge(y + 0.001 - slant * out - 0.4 * wave, 0.0008) * smoothstep(0.0, 0.004, out) * smoothstep(0.021, 0.008, out);
+            depth += 0.45
+                * ridge(y + 0.001 - slant * out - 0.4 * wave, 0.0008)
+                * smoothstep(0.0, 0.004, out)
+                * smoothstep(0.021, 0.008, out);
         }
         // Under the eyes.
         for (drop, strength) in [(0.0165, 0.5), (0.0215, 0.4)] {
@@ -89,10 +95,18 @@ impl<'a> Painter<'a> {
         // From the nose round the mouth, and down from its corners.
         let fold = 0.0185 + 0.016 * smoothstep(-0.036, -0.068, y) + 0.3 * wave;
         depth += 1.1 * ridge(side - fold, 0.0018) * smoothstep(-0.079, -0.066, y) * smoothstep(-0.033, -0.040, y);
-        depth += 0.7 * ridge(side - 0.0285 - 0.12 * (-0.070 - y), 0.0014) * smoothstep(-0.096, -0.084, y) * smoothstep(-0.069, -0.075, y);
+        depth += 0.7
+            * ridge(side - 0.0285 - 0.12 * (-0.070 - y), 0.0014)
+            * smoothstep(-0.096, -0.084, y)
+            * smoothstep(-0.069, -0.075, y);
         // Above the upper lip.
         let pleats = ridge((side * 210.0).fract() - 0.5, 0.16);
-        depth + 0.12 * pleats * smoothstep(-0.062, -0.058, y) * smoothstep(-0.048, -0.053, y) * smoothstep(0.022, 0.016, side)
+        depth
+            + 0.12
+                * pleats
+                * smoothstep(-0.062, -0.058, y)
+                * smoothstep(-0.048, -0.053, y)
+                * smoothstep(0.022, 0.016, side)
     }
 
     /// Colour and shine of a texel whose relief has a height.
@@ -105,14 +119,22 @@ impl<'a> Painter<'a> {
         }
         // Furrows are darker and redder.
         colour = stained(colour, [0.62, 0.46, 0.42], (-height * 900.0).clamp(0.0, 0.8));
-        let follicles = 0.72 + 0.56 * lattice(self.seed ^ 31, (place[0] * 1700.0) as i32, (place[1] * 1700.0) as i32, (place[2] * 1700.0) as i32);
+        let follicles = 0.72
+            + 0.56
+                * lattice(
+                    self.seed ^ 31,
+                    (place[0] * 1700.0) as i32,
+                    (place[1] * 1700.0) as i32,
+                    (place[2] * 1700.0) as i32,
+                );
         let shade = mix(scale(self.person.hair.colour, 0.8), skin.tone, 0.12);
         colour = mix(colour, shade, (texel.beard * self.beard * follicles).min(0.9));
         colour = mix(colour, shade, (texel.scalp * self.scalp * (0.4 + 0.6 * follicles)).min(0.85));
         let tint = self.lip_colour(texel);
         let lips = smoothstep(0.25, 0.75, texel.lips + 0.12 * smooth(self.seed ^ 8, scaled(place, 420.0)));
         colour = mix(colour, tint, lips * 0.92);
-        let zone = 0.5 * bump(place[0] / 0.016, (place[1] + 0.02) / 0.03) + 0.4 * bump(place[0] / 0.03, (place[1] - 0.045) / 0.02);
+        let zone = 0.5 * bump(place[0] / 0.016, (place[1] + 0.02) / 0.03)
+            + 0.4 * bump(place[0] / 0.03, (place[1] - 0.045) / 0.02);
         let gloss = 0.8 + zone + lips * (0.7 + 1.2 * skin.makeup) - 0.3 * texel.beard * self.beard;
         Spot { colour, gloss, slope: [0.0; 3] }
     }
@@ -126,7 +148,11 @@ impl<'a> Painter<'a> {
         let amount = skin.blotches * texel.head;
         let brightness = 1.0 + amount * (0.055 * broad + 0.05 * fine);
         let red = amount * 0.05 * smooth(self.seed ^ 6, scaled(place, 75.0));
-        let colour = [skin.tone[0] * brightness * (1.0 + 0.4 * red), skin.tone[1] * brightness * (1.0 - red), skin.tone[2] * brightness * (1.0 - red)];
+        let colour = [
+            skin.tone[0] * brightness * (1.0 + 0.4 * red),
+            skin.tone[1] * brightness * (1.0 - red),
+            skin.tone[2] * brightness * (1.0 - red),
+        ];
         stained(colour, [0.93, 0.72, 0.70], texel.ears * (0.35 + 0.5 * skin.blush))
     }
 
@@ -140,11 +166,13 @@ impl<'a> Painter<'a> {
         let chin = bump(x / 0.014, (y + 0.104) / 0.012);
         colour = stained(colour, [0.95, 0.66, 0.64], skin.blush * (0.75 * cheeks + 0.8 * nose + 0.4 * chin));
         // Thin skin round the eyes.
-        let rings = bump((side - 0.029) / 0.017, (y + 0.0165) / 0.0085) + 0.5 * bump((side - 0.014) / 0.006, (y + 0.004) / 0.012);
+        let rings = bump((side - 0.029) / 0.017, (y + 0.0165) / 0.0085)
+            + 0.5 * bump((side - 0.014) / 0.006, (y + 0.004) / 0.012);
         colour = stained(colour, [0.66, 0.55, 0.58], skin.rings * rings);
         colour = stained(colour, [0.90, 0.74, 0.72], 0.55 * texel.eyelids);
         if skin.makeup > 0.0 {
-            let shadow = texel.eyelids * smoothstep(-0.002, 0.004, y) + 0.7 * bump((side - 0.032) / 0.017, (y - 0.009) / 0.006);
+            let shadow =
+                texel.eyelids * smoothstep(-0.002, 0.004, y) + 0.7 * bump((side - 0.032) / 0.017, (y - 0.009) / 0.006);
             let shades: [Rgb; 4] = [[0.62, 0.46, 0.42], [0.55, 0.50, 0.55], [0.72, 0.52, 0.40], [0.50, 0.45, 0.50]];
             colour = stained(colour, shades[(self.seed >> 7) as usize % 4], 0.6 * skin.makeup * shadow);
         }
@@ -188,10 +216,15 @@ impl<'a> Painter<'a> {
         // The two sides differ a little.
         let uneven = smooth(self.seed ^ 21, [if x > 0.0 { 4.5 } else { 9.5 }, along * 2.0, 0.5]) * 0.0009;
         let arch = brows.arch * (1.0 - squared((along - 0.62) / 0.62)).max(-0.8);
-        let middle = 0.0172 + brows.height + arch + brows.slant * (along - 0.3) + uneven - 0.0035 * smoothstep(0.72, 1.1, along);
-        let half = 0.5 * brows.thickness * (0.62 + 0.38 * smoothstep(-0.05, 0.3, along)) * (1.0 - 0.72 * smoothstep(0.45, 1.02, along));
+        let middle =
+            0.0172 + brows.height + arch + brows.slant * (along - 0.3) + uneven - 0.0035 * smoothstep(0.72, 1.1, along);
+        let half = 0.5
+            * brows.thickness
+            * (0.62 + 0.38 * smoothstep(-0.05, 0.3, along))
+            * (1.0 - 0.72 * smoothstep(0.45, 1.02, along));
         let across = (y - middle) / half;
-        let body = smoothstep(1.25, 0.55, across.abs()) * smoothstep(-0.06, 0.10, along) * smoothstep(1.05, 0.90, along);
+        let body =
+            smoothstep(1.25, 0.55, across.abs()) * smoothstep(-0.06, 0.10, along) * smoothstep(1.05, 0.90, along);
         if body <= 0.0 {
             return 0.0;
         }

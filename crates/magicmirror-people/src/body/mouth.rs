@@ -24,7 +24,8 @@ fn layer(figure: &Figure, part: Part) -> Layer {
         Part::UpperTeeth => base.iter().map(|place| place[1]).fold(f32::MIN, f32::max),
         _ => base.iter().map(|place| place[1]).fold(f32::MAX, f32::min),
     };
-    let material: Box<dyn Material> = if part == Part::Tongue { Box::new(Tongue { base }) } else { Box::new(Teeth { base, gum }) };
+    let material: Box<dyn Material> =
+        if part == Part::Tongue { Box::new(Tongue { base }) } else { Box::new(Teeth { base, gum }) };
     Layer { mesh, material, opacity: Opacity::Solid, face: FaceCover::Face, shadow: false }
 }
 
@@ -47,7 +48,8 @@ impl Material for Teeth {
         let gum = smoothstep(0.0085, 0.0065, (place[1] - self.gum).abs() + 0.0016 * smoothstep(0.0030, 0.0, gap));
         let ivory: Rgb = scale([0.74, 0.68, 0.57], tooth);
         let albedo = crate::colour::mix(ivory, [0.42, 0.16, 0.15], gum);
-        let surface = Surface { albedo, normal: at.normal, open: open(place[2]), gloss: 1.1, softness: [0.25, 0.22, 0.18] };
+        let surface =
+            Surface { albedo, normal: at.normal, open: open(place[2]), gloss: 1.1, softness: [0.25, 0.22, 0.18] };
         let direct = light.direct * open(place[2]);
         Shade { light: lit(&surface, at, &Illumination { direct, ..*light }), alpha: 1.0 }
     }
@@ -62,7 +64,8 @@ impl Material for Tongue {
         let place = at.mean3(&self.base);
         let rough = 1.0 + 0.12 * smooth(9, crate::space::scaled(place, 900.0));
         let albedo = scale([0.44, 0.17, 0.16], rough);
-        let surface = Surface { albedo, normal: at.normal, open: open(place[2] + 0.01), gloss: 1.2, softness: SKIN_SOFTNESS };
+        let surface =
+            Surface { albedo, normal: at.normal, open: open(place[2] + 0.01), gloss: 1.2, softness: SKIN_SOFTNESS };
         Shade { light: lit(&surface, at, light), alpha: 1.0 }
     }
 }

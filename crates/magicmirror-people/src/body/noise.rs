@@ -4,7 +4,10 @@ use crate::space::Vec3;
 
 /// A number from 0 to 1 for each point of a lattice.
 pub(super) fn lattice(seed: u32, x: i32, y: i32, z: i32) -> f32 {
-    let mut hash = seed ^ (x as u32).wrapping_mul(0x9E37_79B1) ^ (y as u32).wrapping_mul(0x85EB_CA77) ^ (z as u32).wrapping_mul(0xC2B2_AE3D);
+    let mut hash = seed
+        ^ (x as u32).wrapping_mul(0x9E37_79B1)
+        ^ (y as u32).wrapping_mul(0x85EB_CA77)
+        ^ (z as u32).wrapping_mul(0xC2B2_AE3D);
     hash = (hash ^ (hash >> 15)).wrapping_mul(0x2C1B_3C6D);
     hash = (hash ^ (hash >> 12)).wrapping_mul(0x297A_2D39);
     (hash ^ (hash >> 15)) as f32 / u32::MAX as f32

@@ -29,7 +29,8 @@ pub(super) fn lit(surface: &Surface, at: &Fragment, light: &Illumination) -> Rgb
     // Light that is thrown back and forth in hollows takes the surface's colour.
     let hollow = albedo.map(|channel| open / (1.0 - channel * 0.55 * (1.0 - open)));
     let mut sum = times(times(light.lights.ambient(*normal), hollow), *albedo);
-    sum = plus(sum, scale(light.lights.ambient(reflected(*normal, at.viewer)), (0.012 + 0.22 * grazing) * open * gloss));
+    sum =
+        plus(sum, scale(light.lights.ambient(reflected(*normal, at.viewer)), (0.012 + 0.22 * grazing) * open * gloss));
     for (index, lamp) in light.lights.lamps.iter().enumerate() {
         let direct = if index == 0 { light.direct } else { 0.35 + 0.65 * open };
         let slant = dot(*normal, lamp.direction);

@@ -19,7 +19,9 @@ const STEEPEST: f32 = 1.6;
 pub(super) fn layer(person: &Person, figure: &Figure) -> Layer {
     let model = HeadModel::shared();
     let (mesh, corners) = Mesh::of_part(figure, Part::Skin);
-    let mask = |mask: Mask| -> Vec<f32> { corners.iter().map(|&corner| model.mask(mask)[model.source()[corner as usize] as usize]).collect() };
+    let mask = |mask: Mask| -> Vec<f32> {
+        corners.iter().map(|&corner| model.mask(mask)[model.source()[corner as usize] as usize]).collect()
+    };
     let in_atlas = corners.iter().map(|&corner| f32::from(atlas::covers(model.texture()[corner as usize]))).collect();
     let material = Skin {
         levels: paint(person),
@@ -48,7 +50,11 @@ struct Skin {
 
 impl Material for Skin {
     fn shade(&self, at: &Fragment, light: &Illumination) -> Shade {
-        let spot = if at.vertices.iter().all(|&vertex| self.in_atlas[vertex as usize] > 0.5) { self.look_up(at) } else { self.plain };
+        let spot = if at.vertices.iter().all(|&vertex| self.in_atlas[vertex as usize] > 0.5) {
+            self.look_up(at)
+        } else {
+            self.plain
+        };
         let inside = at.mean(&self.inside_mouth);
         let open = at.mean(&self.open);
         let slope = rotated(&light.pose.head(), spot.slope);
@@ -88,7 +94,8 @@ impl Skin {
         };
         let (width, height) = (WIDTH >> level, HEIGHT >> level);
         let half = (1 << level) as f32;
-        let (x, y) = ((x / half - 0.5).clamp(0.0, width as f32 - 1.001), (y / half - 0.5).clamp(0.0, height as f32 - 1.001));
+        let (x, y) =
+            ((x / half - 0.5).clamp(0.0, width as f32 - 1.001), (y / half - 0.5).clamp(0.0, height as f32 - 1.001));
         let (left, top) = (x as usize, y as usize);
         let (across, down) = (x - left as f32, y - top as f32);
         let texels = &self.levels[level];
@@ -114,17 +121,27 @@ impl Skin {
 fn paint(person: &Person) -> Vec<Vec<[u8; 8]>> {
     let painter = Painter::new(person);
     let texels = atlas::texels();
-    let relief: Vec<f32> = texels.iter().map(|texel| texel.as_ref().map_or(0.0, |texel| painter.height(texel))).collect();
+    let relief: Vec<f32> =
+        texels.iter().map(|texel| texel.as_ref().map_or(0.0, |texel| painter.height(texel))).collect();
     let plain = encode(&painter.plain());
     let mut finest = vec![plain; WIDTH * HEIGHT];
     for (index, texel) in texels.iter().enumerate() {
         let Some(texel) = texel else { continue };
         let (row, column) = (index / WIDTH, index % WIDTH);
         let difference = |low: usize, high: usize, inside: bool| {
-            if inside && texels[low].is_some() && texels[high].is_some() { (relief[high] - relief[low]) * 0.5 } else { 0.0 }
+            if inside && texels[low].is_some() && texels[high].is_some() {
+                (relief[high] - relief[low]) * 0.5
+            } else {
+                0.0
+            }
         };
-        let across = difference(index.saturating_sub(1), (index + 1).min(WIDTH * HEIGHT - 1), column > 0 && column + 1 < WIDTH);
-        let down = difference(index.saturating_sub(WIDTH), (index + WIDTH).min(WIDTH * HEIGHT - 1), row > 0 && row + 1 < HEIGHT);
+        let across =
+            difference(index.saturating_sub(1), (index + 1).min(WIDTH * HEIGHT - 1), column > 0 && column + 1 < WIDTH);
+        let down = difference(
+            index.saturating_sub(WIDTH),
+            (index + WIDTH).min(WIDTH * HEIGHT - 1),
+            row > 0 && row + 1 < HEIGHT,
+        );
         let mut spot = painter.spot(texel, relief[index]);
         spot.slope = add(scaled(texel.slope[0], across), scaled(texel.slope[1], down));
         finest[index] = encode(&spot);
@@ -138,7 +155,9 @@ fn paint(person: &Person) -> Vec<Vec<[u8; 8]>> {
             for column in 0..width {
                 let at = |dx: usize, dy: usize| fine[(2 * row + dy) * 2 * width + 2 * column + dx];
                 let four = [at(0, 0), at(1, 0), at(0, 1), at(1, 1)];
-                coarse.push(std::array::from_fn(|channel| ((four.iter().map(|texel| texel[channel] as u32).sum::<u32>() + 2) / 4) as u8));
+                coarse.push(std::array::from_fn(|channel| {
+                    ((four.iter().map(|texel| texel[channel] as u32).sum::<u32>() + 2) / 4) as u8
+                }));
             }
         }
         levels.push(coarse);

@@ -104,7 +104,10 @@ fn deviation(name: &str) -> f32 {
         (&["ear-shape", "ear-rot", "ear-wing", "ear-flap"], 0.16),
         (&["cheek", "chin", "ear"], 0.24),
     ];
-    parts.iter().find(|(names, _)| names.iter().any(|part| name.contains(part))).map_or(0.27, |(_, deviation)| *deviation)
+    parts
+        .iter()
+        .find(|(names, _)| names.iter().any(|part| name.contains(part)))
+        .map_or(0.27, |(_, deviation)| *deviation)
 }
 
 /// All local shapes but those that shift the head on the neck.

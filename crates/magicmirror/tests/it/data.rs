@@ -50,7 +50,9 @@ fn a_data_set_is_made_gone_on_with_and_inspected() {
     assert!(sheet.width() > 300 && sheet.height() > 90);
 
     let text = lab.run_well(&["data", "inspect", "out/people"]).stdout;
-    for part in ["48x32, clips of 5 frames at 8 fps, seed 0", "3 shards", "train: 6 pairs, 2 clips of 6 people", "  group: "] {
+    for part in
+        ["48x32, clips of 5 frames at 8 fps, seed 0", "3 shards", "train: 6 pairs, 2 clips of 6 people", "  group: "]
+    {
         assert!(text.contains(part), "{part}: {text}");
     }
     let args = ["data", "inspect", "out/people", "--json", "--output", "out/sheet.png"];
@@ -125,7 +127,9 @@ fn a_write_that_the_system_refuses_leaves_no_part_of_a_shard() {
     shell.arg("-c").arg(limited).arg(program.get_program()).args(program.get_args()).current_dir(lab.path(""));
     let ran = Ran::from(shell.output().unwrap());
     assert_eq!(ran.code, Some(2), "{}", ran.stderr);
-    for part in ["error: cannot write: out/people/train-pair-00000.tar", "caused by: ", "hint: shards that are finished stay"] {
+    for part in
+        ["error: cannot write: out/people/train-pair-00000.tar", "caused by: ", "hint: shards that are finished stay"]
+    {
         assert!(ran.stderr.contains(part), "{part}: {}", ran.stderr);
     }
     assert_eq!(lab.names_in("out/people"), ["dataset.json"]);

@@ -10,3 +10,4 @@ mod identity;
 mod lab;
 mod models;
 mod outputs;
+mod train;

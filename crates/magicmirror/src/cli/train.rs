@@ -1,0 +1,101 @@
+use std::path::PathBuf;
+
+use burn::tensor::Device;
+use clap::{Args, Subcommand};
+use magicmirror_engine::train::{Finished, ImageConfig, VideoConfig, load_config, train_image, train_video};
+
+use crate::device::DeviceName;
+use crate::progress::{print_data, say, with_progress};
+
+/// Train an adapter on a frozen backbone.
+#[derive(Debug, Subcommand)]
+pub(super) enum Train {
+    /// Stage 1: images, from which the adapter learns who somebody is
+    Image(Run),
+    /// Stage 2: clips mixed with images, from which it learns to keep them while they move
+    Video(Run),
+}
+
+/// What all kinds of training are told.
+#[derive(Debug, Args)]
+pub(super) struct Run {
+    /// Configuration: TOML, as in configs/
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// Folder of the run: checkpoints, metrics, validation pictures and the model
+    #[arg(long, value_name = "DIR", required_unless_present = "plan")]
+    run: Option<PathBuf>,
+    /// Go on with the run in the folder
+    #[arg(long)]
+    resume: bool,
+    /// Put a value over the file's, as in --set optimiser.learning_rate=1e-4 (repeatable)
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Checkpoints to keep; default: the configuration's
+    #[arg(long, value_name = "N")]
+    keep: Option<usize>,
+    /// Say what memory the run would need, and do nothing
+    #[arg(long)]
+    plan: bool,
+    /// Devices that each compute a part of the batch: cpu, cuda:N, rocm:N, vulkan or metal, separated by commas; default:
+    /// the best one built in
+    #[arg(long, value_name = "DEVICE", env = "MAGICMIRROR_DEVICE", value_delimiter = ',')]
+    device: Vec<DeviceName>,
+}
+
+impl Train {
+    pub(super) fn run(self, show: bool) -> anyhow::Result<()> {
+        match self {
+            Self::Image(run) => {
+                let mut config: ImageConfig = load_config(&run.config, &run.set)?;
+                config.run.keep = run.keep.unwrap_or(config.run.keep);
+                config.validate()?;
+                let Some(folder) = &run.folder(|| Ok(config.plan()?.to_string()))? else { return Ok(()) };
+                let (examples, devices) = (config.examples()?, run.devices()?);
+                finish(with_progress(show, |control| {
+                    train_image(&config, &examples, folder, run.resume, &devices, control)
+                })?)
+            }
+            Self::Video(run) => {
+                let mut config: VideoConfig = load_config(&run.config, &run.set)?;
+                config.run.keep = run.keep.unwrap_or(config.run.keep);
+                config.validate()?;
+                let Some(folder) = &run.folder(|| Ok(config.plan()?.to_string()))? else { return Ok(()) };
+                let (examples, devices) = (config.examples()?, run.devices()?);
+                finish(with_progress(show, |control| {
+                    train_video(&config, &examples, folder, run.resume, &devices, control)
+                })?)
+            }
+        }
+    }
+}
+
+impl Run {
+    /// The run's folder; `None` if only the plan was asked for, which is then printed.
+    fn folder(&self, plan: impl FnOnce() -> anyhow::Result<String>) -> anyhow::Result<Option<PathBuf>> {
+        if self.plan {
+            print_data(&plan()?)?;
+            return Ok(None);
+        }
+        Ok(self.run.clone())
+    }
+
+    fn devices(&self) -> anyhow::Result<Vec<Device>> {
+        if self.device.is_empty() {
+            return Ok(vec![DeviceName::open(None)?]);
+        }
+        self.device.iter().map(|name| DeviceName::open(Some(*name))).collect()
+    }
+}
+
+fn finish(finished: Finished) -> anyhow::Result<()> {
+    let Finished { step, complete, checkpoint, model } = finished;
+    if !complete {
+        anyhow::bail!(
+            "stopped after step {step}: all is kept in {}\n\nhint: run the same command with --resume to go on",
+            checkpoint.display()
+        );
+    }
+    say(&format!("{step} steps done: the model is {}", model.display()));
+    Ok(())
+}

@@ -1,0 +1,170 @@
+//! `magicmirror train`, through the program.
+
+use std::fs;
+
+use magicmirror_models::adapter::{AdapterConfig, BackboneSizes};
+use magicmirror_models::dit::DitConfig;
+
+use super::lab::Lab;
+
+const CONFIG: &str = r#"
+[model]
+backbone = "backbone"
+adapter = "adapter"
+
+[data]
+sizes = ["48x32"]
+cache = "cache"
+images = [{ path = "people" }]
+
+[loss]
+identity_weight = 0.0
+
+[run]
+steps = 4
+batch = 2
+checkpoint_every = 2
+
+[optimiser]
+learning_rate = 1e-3
+schedule = "constant"
+"#;
+
+/// A tiny model, a few drawn people and a configuration.
+fn lab() -> Lab {
+    let lab = Lab::new();
+    fs::write(lab.path("config.toml"), CONFIG).unwrap();
+    lab.run_well(&[
+        "data",
+        "people",
+        "--output",
+        "people",
+        "--pairs",
+        "4",
+        "--clips",
+        "0",
+        "--identities",
+        "14",
+        "--size",
+        "48x32",
+        "--reference-size",
+        "64",
+        "--validation",
+        "0",
+        "--test",
+        "0",
+    ]);
+    lab
+}
+
+const TRAIN: [&str; 6] = ["train", "image", "--config", "config.toml", "--run", "run"];
+
+#[test]
+fn a_run_from_data_to_model() {
+    let lab = lab();
+    let ran = lab.run_well(&[&TRAIN[..], &["--keep", "1"]].concat());
+    assert!(ran.stdout.is_empty(), "{}", ran.stdout);
+    assert!(ran.stderr.contains("4 steps done: the model is run/model"), "{}", ran.stderr);
+    assert_eq!(lab.names_in("run/checkpoints"), ["step-00000004"]);
+    let config = fs::read_to_string(lab.path("run/config.toml")).unwrap();
+    assert!(config.contains("region_probability = 0.5"), "defaults are written out: {config}");
+    let run = lab.json("run/run.json");
+    assert_eq!(run["kind"], "image");
+    assert_eq!(run["weights"]["transformer"].as_str().map(str::len), Some(64));
+
+    let again = lab.run(&TRAIN);
+    assert_eq!(again.code, Some(2));
+    assert!(again.stderr.contains("there is a run already in: run"), "{}", again.stderr);
+    let changed = lab.run(&[&TRAIN[..], &["--resume", "--set", "optimiser.learning_rate=1"]].concat());
+    assert_eq!(changed.code, Some(2));
+    assert!(changed.stderr.contains("optimiser.learning_rate: was 0.001, is now 1.0"), "{}", changed.stderr);
+    // More steps are fine where the learning rate does not depend on their number.
+    lab.run_well(&[&TRAIN[..], &["--resume", "--set", "run.steps=5"]].concat());
+    let output = ["--prompt", "a man img in the park", "--output", "out/a.png", "--frames", "1", "--steps", "1"];
+    let model = ["generate", "--backbone", "backbone", "--adapter", "run/model", "--identity", "person.safetensors"];
+    lab.run_well(&[&model[..], &output[..], &["--height", "32", "--width", "48"]].concat());
+}
+
+/// A file size limit stands for a full disk: small files fit, a checkpoint's tensors do not.
+#[cfg(unix)]
+#[test]
+fn a_full_disk_at_a_checkpoint_leaves_the_old_one() {
+    let lab = lab();
+    lab.run_well(&[&TRAIN[..], &["--set", "run.steps=2"]].concat());
+    let before = lab.names_in("run/checkpoints/step-00000002");
+    let weights = fs::read(lab.path("run/checkpoints/step-00000002/weights.safetensors")).unwrap();
+    let program = env!("CARGO_BIN_EXE_magicmirror");
+    let script = format!("trap '' XFSZ; ulimit -f 64; exec '{program}' {} --resume", TRAIN.join(" "));
+    let output = std::process::Command::new("sh")
+        .arg("-c")
+        .arg(script)
+        .current_dir(lab.path(""))
+        .env("TMPDIR", lab.path("tmp"))
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{stderr}");
+    assert!(stderr.contains("checkpoints/.step-00000004.part"), "{stderr}");
+    assert_eq!(lab.names_in("run/checkpoints"), ["step-00000002"], "nothing half-written");
+    assert_eq!(lab.names_in("run/checkpoints/step-00000002"), before);
+    assert!(weights == fs::read(lab.path("run/checkpoints/step-00000002/weights.safetensors")).unwrap());
+    lab.run_well(&[&TRAIN[..], &["--resume"]].concat());
+}
+
+#[test]
+fn the_plan_is_data_and_needs_no_run() {
+    let lab = Lab::new();
+    fs::write(lab.path("config.toml"), CONFIG).unwrap();
+    let ran = lab.run_well(&["train", "image", "--config", "config.toml", "--plan"]);
+    for part in ["frozen transformer", "gradients of the adapter", "inputs of all blocks", "both moments"] {
+        assert!(ran.stdout.contains(part), "{part}: {}", ran.stdout);
+    }
+}
+
+/// The paper's recipes are valid, and the plan in their headers is what the program says for models of the full size.
+#[test]
+fn the_papers_configurations_say_what_they_need() {
+    let lab = Lab::new();
+    lab.edit_json("backbone/transformer/config.json", |config| {
+        *config = serde_json::json!({
+            "_class_name": "CogVideoXTransformer3DModel", "num_attention_heads": 48, "num_layers": 42,
+            "use_rotary_positional_embeddings": true,
+        });
+    });
+    lab.edit_json("backbone/vae/config.json", |config| {
+        *config = serde_json::json!({"_class_name": "AutoencoderKLCogVideoX", "scaling_factor": 0.7});
+    });
+    lab.edit_json("backbone/text_encoder/config.json", |config| config["d_model"] = 4096.into());
+    let sizes = BackboneSizes::from(&DitConfig::cogvideox_5b());
+    fs::write(lab.path("adapter/adapter_config.json"), AdapterConfig::for_backbone(&sizes).to_json()).unwrap();
+    for (kind, name) in [("image", "paper-stage1.toml"), ("video", "paper-stage2.toml")] {
+        let path = magicmirror_testkit::repository().join("configs").join(name);
+        let config = path.display().to_string();
+        let full_size = ["--set", "model.backbone=backbone", "--set", "model.adapter=adapter", "--plan"];
+        let plan = lab.run_well(&[&["train", kind, "--config", &config][..], &full_size[..]].concat()).stdout;
+        let text = fs::read_to_string(path).unwrap();
+        let header = text.lines().filter_map(|line| line.strip_prefix("#     ")).map(str::trim_end);
+        assert_eq!(header.filter(|line| !line.starts_with("--")).collect::<Vec<_>>(), plan.lines().collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn mistakes_are_explained() {
+    let lab = lab();
+    let cases = [
+        ("[runs]\nsteps = 1", "unknown field `runs`"),
+        (&CONFIG.replace("steps = 4", "steps = 0"), "run.steps is 0, but must be at least 1"),
+        (&CONFIG.replace("1e-3", "-1"), "optimiser.learning_rate is -1, but must be a number from 0"),
+        (&CONFIG.replace("48x32", "50x32"), "data.sizes is 50x32, but must have sides that are multiples of 16"),
+        (&CONFIG.replace("48x32", "big"), "big is not a size"),
+        (&CONFIG.replace("\"people\"", "\"nobody\""), "no data set (there is no dataset.json) in: nobody"),
+        (&CONFIG.replace("\"adapter\"", "\"nothing\""), "nothing/adapter_config.json"),
+    ];
+    for (config, expected) in cases {
+        fs::write(lab.path("config.toml"), config).unwrap();
+        let ran = lab.run(&TRAIN);
+        assert_eq!(ran.code, Some(2), "{expected}: {}", ran.stderr);
+        assert!(ran.stderr.contains(expected), "{expected}: {}", ran.stderr);
+        assert!(!lab.path("run/run.json").exists(), "{expected}: a run was begun");
+    }
+}
