@@ -174,7 +174,7 @@ impl Part {
         }
     }
 
-    fn stem(self) -> &'static str {
+    pub(crate) fn stem(self) -> &'static str {
         match self {
             Self::TextEncoder => "model",
             Self::Transformer | Self::Vae => "diffusion_pytorch_model",

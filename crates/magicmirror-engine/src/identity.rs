@@ -186,7 +186,7 @@ fn relative_sharpness(chip: Tensor<3>) -> f32 {
 }
 
 /// A square centred on the face, clipped to the image.
-fn square_around(image: &RgbImage, face: &DetectedFace) -> Result<RgbImage, EngineError> {
+pub(crate) fn square_around(image: &RgbImage, face: &DetectedFace) -> Result<RgbImage, EngineError> {
     let [left, top, right, bottom] = face.bounds;
     let [width, height] = face.size();
     let half = CROP_SCALE * width.max(height) / 2.0;
@@ -202,7 +202,7 @@ fn square_around(image: &RgbImage, face: &DetectedFace) -> Result<RgbImage, Engi
 }
 
 /// Shortest side to the encoder's size, centre cut out, normalised.
-fn vision_input(image: &RgbImage, preprocessing: &Preprocessing, device: &Device) -> Result<Tensor<4>, EngineError> {
+pub(crate) fn vision_input(image: &RgbImage, preprocessing: &Preprocessing, device: &Device) -> Result<Tensor<4>, EngineError> {
     let size = preprocessing.size as f64;
     let (width, height) = (f64::from(image.width()), f64::from(image.height()));
     // The long side is cut down to whole pixels, as CLIP's own processor does.

@@ -1,5 +1,5 @@
 //! What a user can ask of MagicMirror: [`generate`](generate::generate) a video, read an [`identity`] from photos, encode
-//! [`latents`], make a [`dataset`], [`train`] an adapter, look after [`models`].
+//! [`latents`], make a [`dataset`], [`train`] an adapter or a small model, look after [`models`].
 //!
 //! All long work reports typed [`Event`]s through a [`Control`], and stops when that says so. Nothing here knows of a
 //! command line or a server; these only listen.

@@ -7,12 +7,16 @@
 //! seed, the step and the position in the global batch ([`random`]), so neither a stop in between nor the number of
 //! devices changes what is trained.
 
+mod backbone;
 mod cache;
 mod checkpoint;
 mod config;
 mod data;
+mod encoder;
 mod error;
+mod export;
 mod folder;
+mod footage;
 mod guard;
 mod loss;
 mod metrics;
@@ -29,13 +33,17 @@ mod stage_image;
 mod stage_video;
 mod step;
 mod tensorboard;
+mod vae;
 mod validation;
 
+pub use backbone::{BackboneData, BackboneTraining, train_backbone};
 pub use config::{GuardConfig, LearningRate, OptimiserConfig, RunConfig, load_config};
 use data::most_bad;
 
 pub use data::{Example, Examples, FrameSize, ReferencePhoto, SourceConfig, TargetFace};
+pub use encoder::{EncoderTraining, MarginConfig, train_encoder};
 pub use error::{ChangedKey, TrainError};
+pub use footage::{Footage, Photos, Shot, Window};
 pub use loss::{FaceTarget, IdentityLoss, LossConfig, NoiseLevel, cosine_distance, velocity_loss};
 pub use metrics::Losses;
 pub use objective::{FrozenPrecision, ModelConfig, WeightedExamples};
@@ -46,4 +54,5 @@ pub use run::{Finished, MicroBatch, Objective, RunRequest, train};
 pub use stage_image::{ImageConfig, ImageData, train_image};
 pub use stage_video::{VideoConfig, VideoData, mix, train_video};
 pub use step::{Networks, Sample};
+pub use vae::{VaeData, VaeLoss, VaeTraining, train_vae};
 pub use validation::ValidationConfig;

@@ -71,6 +71,12 @@ pub enum DatasetError {
         /// What is wrong.
         source: MediaError,
     },
+    /// A mask that is no run lengths, or of another size than its picture.
+    #[error("broken mask in sample {key}")]
+    Mask {
+        /// The sample's key.
+        key: String,
+    },
     /// A JSON file that is not what it should be.
     #[error("not a valid {what} ({reason}): {}", path.display())]
     Json {

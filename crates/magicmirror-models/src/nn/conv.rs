@@ -1,8 +1,7 @@
 use burn::module::{Module, Param};
-use burn::tensor::module::{conv2d, conv3d};
-use burn::tensor::ops::ConvOptions;
-use burn::tensor::{DType, Tensor};
+use burn::tensor::Tensor;
 
+use super::kernels::{self, ConvolutionOptions};
 use crate::weights::{Init, Params};
 
 /// A 2-D convolution with bias or without.
@@ -13,7 +12,7 @@ pub struct Conv2d {
     #[module(skip)]
     stride: usize,
     #[module(skip)]
-    padding: usize,
+    padding: [usize; 2],
 }
 
 impl Conv2d {
@@ -28,7 +27,7 @@ impl Conv2d {
     pub fn without_bias(params: &mut Params<'_, '_>, name: &str, inputs: usize, outputs: usize, kernel: usize) -> Self {
         let init = Init::fan_in(inputs * kernel * kernel);
         let weight = params.at(name).tensor("weight", [outputs, inputs, kernel, kernel], init);
-        Self { weight, bias: None, stride: 1, padding: 0 }
+        Self { weight, bias: None, stride: 1, padding: [0; 2] }
     }
 
     /// Sets the stride, the same both ways.
@@ -41,7 +40,14 @@ impl Conv2d {
     /// Sets the zero padding, the same on all four sides.
     #[must_use]
     pub fn with_padding(mut self, padding: usize) -> Self {
-        self.padding = padding;
+        self.padding = [padding; 2];
+        self
+    }
+
+    /// Sets the zero padding below and to the right only.
+    #[must_use]
+    pub fn with_padding_after(mut self, padding: usize) -> Self {
+        self.padding = [0, padding];
         self
     }
 
@@ -49,10 +55,7 @@ impl Conv2d {
     /// - x: `[batch, in, height, width]`
     /// - output: `[batch, out, height', width']`
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let options = ConvOptions::new([self.stride; 2], [self.padding; 2], [1; 2], 1);
-        let weight = self.weight.val().cast(x.dtype());
-        let bias = self.bias_like(x.dtype());
-        conv2d(x, weight, bias, options)
+        self.forward_frames(x.unsqueeze_dim(2)).squeeze_dim(2)
     }
 
     /// Convolves each frame of a video by itself.
@@ -61,15 +64,9 @@ impl Conv2d {
     /// - x: `[batch, in, frames, height, width]`
     /// - output: `[batch, out, frames, height', width']`
     pub fn forward_frames(&self, x: Tensor<5>) -> Tensor<5> {
-        let (stride, padding) = (self.stride, self.padding);
-        let options = ConvOptions::new([1, stride, stride], [0, padding, padding], [1; 3], 1);
-        let weight = self.weight.val().cast(x.dtype()).unsqueeze_dim(2);
-        let bias = self.bias_like(x.dtype());
-        conv3d(x, weight, bias, options)
-    }
-
-    fn bias_like(&self, dtype: DType) -> Option<Tensor<1>> {
-        self.bias.as_ref().map(|bias| bias.val().cast(dtype))
+        let weight = self.weight.val().unsqueeze_dim(2);
+        let options = ConvolutionOptions { stride: self.stride, padding: self.padding, repeat_first: false };
+        kernels::convolution(x, weight, self.bias.as_ref().map(Param::val), options)
     }
 }
 
@@ -105,9 +102,20 @@ impl Conv3d {
     /// - x: `[batch, in, frames, height, width]`
     /// - output: `[batch, out, frames − kernel + 1, height', width']`
     pub fn forward(&self, x: Tensor<5>) -> Tensor<5> {
-        let padding = [0, self.spatial_padding, self.spatial_padding];
-        let weight = self.weight.val().cast(x.dtype());
-        let bias = self.bias.val().cast(x.dtype());
-        conv3d(x, weight, Some(bias), ConvOptions::new([1; 3], padding, [1; 3], 1))
+        self.convolve(x, false)
+    }
+
+    /// As [`Self::forward`] with copies of the first frame before it, one fewer than the kernel has frames.
+    ///
+    /// # Shapes
+    /// - x: `[batch, in, frames, height, width]`
+    /// - output: `[batch, out, frames, height', width']`
+    pub fn forward_from_first(&self, x: Tensor<5>) -> Tensor<5> {
+        self.convolve(x, true)
+    }
+
+    fn convolve(&self, x: Tensor<5>, repeat_first: bool) -> Tensor<5> {
+        let options = ConvolutionOptions { stride: 1, padding: [self.spatial_padding; 2], repeat_first };
+        kernels::convolution(x, self.weight.val(), Some(self.bias.val()), options)
     }
 }

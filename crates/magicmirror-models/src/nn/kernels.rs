@@ -4,6 +4,7 @@
 //! compare it to.
 
 mod attention;
+mod convolution;
 mod elementwise;
 mod extension;
 mod group_norm;
@@ -14,12 +15,15 @@ mod rotary;
 mod storage;
 
 use burn::backend::{Dispatch, DispatchDevice};
-use burn::tensor::module::{attention as burn_attention, layer_norm as burn_layer_norm, linear as burn_linear};
-use burn::tensor::ops::AttentionModuleOptions;
+use burn::tensor::module::{
+    attention as burn_attention, conv3d as burn_conv3d, layer_norm as burn_layer_norm, linear as burn_linear,
+};
+use burn::tensor::ops::{AttentionModuleOptions, ConvOptions, PadMode};
 use burn::tensor::{DType, Tensor, activation};
 
 use elementwise::Activation;
 use extension::{FusedOps, Optional};
+pub(super) use convolution::ConvolutionOptions;
 pub(super) use group_norm::GroupNormOptions;
 
 /// `x · σ(x)`.
@@ -77,6 +81,43 @@ pub(super) fn linear<const D: usize>(x: Tensor<D>, weight: Tensor<2>, bias: Opti
 fn plain_linear<const D: usize>(x: Tensor<D>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<D> {
     let weight = in_precision_of(weight, &x);
     burn_linear(x, weight.transpose(), bias)
+}
+
+/// A convolution of x `[batch, in, frames, height, width]` with a weight `[out, in, depth, side, side]`.
+pub(super) fn convolution(
+    x: Tensor<5>,
+    weight: Tensor<5>,
+    bias: Option<Tensor<1>>,
+    options: ConvolutionOptions,
+) -> Tensor<5> {
+    assert_eq!(x.dims()[1], weight.dims()[1], "input {:?}, weight {:?}", x.dims(), weight.dims());
+    let weight = in_precision_of(weight, &x);
+    let bias = bias.map(|bias| in_precision_of(bias, &x));
+    if is_fused(&x) && is_on_flex(&weight) {
+        let bias = bias.map_or(Optional::Absent, |bias| Optional::Given(bias.into_dispatch()));
+        let [x, weight] = [x.into_dispatch(), weight.into_dispatch()];
+        Tensor::from_dispatch(Dispatch::fused_convolution(x, weight, bias, options))
+    } else {
+        plain_convolution(x, weight, bias, options)
+    }
+}
+
+fn plain_convolution(
+    x: Tensor<5>,
+    weight: Tensor<5>,
+    bias: Option<Tensor<1>>,
+    options: ConvolutionOptions,
+) -> Tensor<5> {
+    let ConvolutionOptions { stride, padding: [before, after], repeat_first } = options;
+    let x = if repeat_first {
+        let mut parts = vec![x.clone().narrow(2, 0, 1); weight.dims()[2] - 1];
+        parts.push(x);
+        Tensor::cat(parts, 2)
+    } else {
+        x
+    };
+    let x = if after > before { x.pad((0, after - before, 0, after - before), PadMode::Constant(0.0)) } else { x };
+    burn_conv3d(x, weight, bias, ConvOptions::new([1, stride, stride], [0, before, before], [1; 3], 1))
 }
 
 /// Group normalisation over `[batch, channels, ...]` with biased variance; `silu` if that follows.

@@ -28,23 +28,24 @@ impl CausalState {
         self.chunk += 1;
     }
 
-    /// Puts `count` earlier frames before `x`: the previous chunk's last ones, or copies of the first frame.
-    fn extend(&mut self, x: Tensor<5>, count: usize) -> Tensor<5> {
-        let extended = if self.chunk == 0 {
-            let mut parts = vec![x.clone().narrow(2, 0, 1); count];
-            parts.push(x);
-            Tensor::cat(parts, 2)
-        } else {
-            let tail = self.tails.pop_front().expect("the convolutions of a network always run in the same order");
-            Tensor::cat(vec![tail, x], 2)
-        };
+    /// The `count` frames of the previous chunk that precede `x`, none in the first chunk; keeps those that precede the
+    /// next.
+    fn advance(&mut self, x: &Tensor<5>, count: usize) -> Option<Tensor<5>> {
+        let tail = (self.chunk > 0).then(|| {
+            self.tails.pop_front().expect("the convolutions of a network always run in the same order")
+        });
         if self.chunk + 1 < self.chunks {
-            let frames = extended.dims()[2];
-            // A slice would keep all of `extended` in memory; concatenation copies.
-            let last = (frames - count..frames).map(|frame| extended.clone().narrow(2, frame, 1)).collect();
-            self.tails.push_back(Tensor::cat(last, 2));
+            let frames = x.dims()[2];
+            let before = tail.clone().unwrap_or_else(|| x.clone().narrow(2, 0, 1).repeat_dim(2, count));
+            // Frames `frames - count..`, counted from the first of `x`. Slices would keep all of `x` in memory;
+            // concatenation copies.
+            let last = (frames..frames + count).map(|frame| match frame.checked_sub(count) {
+                Some(frame) => x.clone().narrow(2, frame, 1),
+                None => before.clone().narrow(2, frame, 1),
+            });
+            self.tails.push_back(Tensor::cat(last.collect(), 2));
         }
-        extended
+        tail
     }
 }
 
@@ -67,6 +68,9 @@ impl CausalConv3d {
     /// - x: `[batch, in, frames, height, width]`
     /// - output: `[batch, out, frames, height, width]`
     pub fn forward(&self, x: Tensor<5>, state: &mut CausalState) -> Tensor<5> {
-        self.conv.forward(state.extend(x, self.earlier_frames))
+        match state.advance(&x, self.earlier_frames) {
+            None => self.conv.forward_from_first(x),
+            Some(tail) => self.conv.forward(Tensor::cat(vec![tail, x], 2)),
+        }
     }
 }

@@ -2,7 +2,6 @@ use std::ops::ControlFlow;
 
 use burn::module::Module;
 use burn::tensor::Tensor;
-use burn::tensor::ops::PadMode;
 
 use super::causal::{CausalConv3d, CausalState};
 use super::chunks::{Steps, VIDEO_FRAMES, chunks};
@@ -171,13 +170,15 @@ struct Downsample {
 
 impl Downsample {
     fn new(params: &mut Params<'_, '_>, channels: usize, in_time: bool) -> Self {
-        let conv = Conv2d::new(&mut params.at("downsamplers.0"), "conv", channels, channels, 3).with_stride(2);
+        let conv = Conv2d::new(&mut params.at("downsamplers.0"), "conv", channels, channels, 3)
+            .with_stride(2)
+            .with_padding_after(1);
         Self { conv, in_time }
     }
 
     fn forward(&self, x: Tensor<5>) -> Tensor<5> {
         let x = if self.in_time { halve_frames(x) } else { x };
-        self.conv.forward_frames(x.pad((0, 1, 0, 1), PadMode::Constant(0.0)))
+        self.conv.forward_frames(x)
     }
 }
 

@@ -9,9 +9,11 @@ use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::ops::{AttentionModuleOptions, FloatTensorOps, ModuleOps};
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, ExtensionType, Flex, backend_extension};
+use burn::tensor::Shape;
 use burn_flex::FlexTensor;
 
 use super::attention::{self, Inputs, Output};
+use super::convolution::{self, ConvolutionOptions};
 use super::elementwise::Activation;
 use super::group_norm::{self, GroupNormOptions};
 use super::rotary::{self, Turn};
@@ -50,6 +52,13 @@ pub(super) trait FusedOps: Backend {
         #[extension_type] bias: Optional<Self>,
     ) -> FloatTensor<Self>;
 
+    fn fused_convolution(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        #[extension_type] bias: Optional<Self>,
+        options: ConvolutionOptions,
+    ) -> FloatTensor<Self>;
+
     fn fused_layer_norm(
         x: FloatTensor<Self>,
         scale: FloatTensor<Self>,
@@ -80,6 +89,15 @@ impl FusedOps for Flex {
 
     fn fused_linear(x: FlexTensor, weight: FlexTensor, bias: Optional<Self>) -> FlexTensor {
         linear::forward(x, weight, bias.into_option())
+    }
+
+    fn fused_convolution(
+        x: FlexTensor,
+        weight: FlexTensor,
+        bias: Optional<Self>,
+        options: ConvolutionOptions,
+    ) -> FlexTensor {
+        convolution::forward(x, weight, bias.into_option(), options)
     }
 
     fn fused_layer_norm(x: FlexTensor, scale: FlexTensor, shift: FlexTensor, epsilon: f64) -> FlexTensor {
@@ -145,6 +163,36 @@ impl<C: CheckpointStrategy> FusedOps for Autodiff<Flex, C> {
                 let nodes = [x.node(), weight.node()];
                 let out = linear::forward(x.into_primitive(), weight.into_primitive(), None);
                 match LinearBackward.prepare::<C>(nodes).compute_bound().stateful() {
+                    OpsKind::Tracked(prep) => prep.finish(state, out),
+                    OpsKind::UnTracked(prep) => prep.finish(out),
+                }
+            }
+        }
+    }
+
+    fn fused_convolution(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: Optional<Self>,
+        options: ConvolutionOptions,
+    ) -> FloatTensor<Self> {
+        let shape = x.primitive().layout().shape().clone();
+        let saved_x = weight.is_tracked().then(|| x.primitive().clone());
+        let state = (saved_x, shape, weight.primitive().clone(), options);
+        match bias {
+            Optional::Given(bias) => {
+                let nodes = [x.node(), weight.node(), bias.node()];
+                let [x, weight, bias] = [x, weight, bias].map(FloatTensor::<Self>::into_primitive);
+                let out = convolution::forward(x, weight, Some(bias), options);
+                match ConvolutionBackward.prepare::<C>(nodes).compute_bound().stateful() {
+                    OpsKind::Tracked(prep) => prep.finish(state, out),
+                    OpsKind::UnTracked(prep) => prep.finish(out),
+                }
+            }
+            Optional::Absent => {
+                let nodes = [x.node(), weight.node()];
+                let out = convolution::forward(x.into_primitive(), weight.into_primitive(), None, options);
+                match ConvolutionBackward.prepare::<C>(nodes).compute_bound().stateful() {
                     OpsKind::Tracked(prep) => prep.finish(state, out),
                     OpsKind::UnTracked(prep) => prep.finish(out),
                 }
@@ -265,6 +313,33 @@ impl<const N: usize> Backward<Flex, N> for LinearBackward {
                 }
                 (1, None) => continue,
                 _ => linear::backward_bias(gradient, outputs),
+            };
+            grads.register::<Flex>(parent.id, gradient);
+        }
+    }
+}
+
+/// Parents: x, weight and, if there is one, bias.
+#[derive(Debug)]
+struct ConvolutionBackward;
+
+impl<const N: usize> Backward<Flex, N> for ConvolutionBackward {
+    /// The input when the weight is trained; the input's shape; the weight.
+    type State = (Option<FlexTensor>, Shape, FlexTensor, ConvolutionOptions);
+
+    fn backward(self, ops: Ops<Self::State, N>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let gradient = grads.consume::<Flex>(&ops.node);
+        let (x, input, weight, options) = ops.state;
+        for (index, parent) in ops.parents.into_iter().enumerate() {
+            let Some(parent) = parent else { continue };
+            let gradient = gradient.clone();
+            let gradient = match (index, &x) {
+                (0, _) => convolution::backward_input(weight.clone(), gradient, &input, options),
+                (1, Some(x)) => {
+                    convolution::backward_weight(x.clone(), gradient, weight.layout().shape(), options)
+                }
+                (1, None) => continue,
+                _ => convolution::backward_bias(gradient),
             };
             grads.register::<Flex>(parent.id, gradient);
         }

@@ -421,3 +421,36 @@ fn attention_refuses_fewer_heads_of_values() {
     let [query, key, value] = [2, 2, 1].map(|heads| random([1, heads, 9, 4], 1));
     attention(query, key, value, None, 1.0);
 }
+
+#[test]
+fn convolutions_match_their_twin() {
+    let options = |stride, padding, repeat_first| ConvolutionOptions { stride, padding, repeat_first };
+    let check = |what: &str, x: [usize; 5], weight: [usize; 5], options: ConvolutionOptions| {
+        let with_bias = (random(x, 1), random(weight, 2), random([weight[0]], 3));
+        let fused = |x, weight, bias| convolution(x, weight, Some(bias), options);
+        let plain = |x, weight, bias| plain_convolution(x, weight, Some(bias), options);
+        check(what, with_bias, fused, plain);
+        let without = (random(x, 1), random(weight, 2), nothing());
+        let fused = |x, weight, _| convolution(x, weight, None, options);
+        check(&format!("{what}, no bias"), without, fused, |x, weight, _| plain_convolution(x, weight, None, options));
+    };
+    check("image, causal", [2, 3, 1, 7, 9], [5, 3, 3, 3, 3], options(1, [1, 1], true));
+    check("two frames, causal", [1, 2, 2, 6, 5], [9, 2, 3, 3, 3], options(1, [1, 1], true));
+    check("five frames, causal", [2, 9, 5, 4, 6], [3, 9, 3, 3, 3], options(1, [1, 1], true));
+    check("five frames", [1, 4, 5, 8, 8], [8, 4, 3, 3, 3], options(1, [1, 1], false));
+    check("wider than a tile", [1, 2, 3, 40, 61], [4, 2, 3, 3, 3], options(1, [1, 1], true));
+    check("pointwise", [2, 6, 3, 5, 4], [7, 6, 1, 1, 1], options(1, [0, 0], false));
+    check("no padding", [1, 3, 1, 9, 8], [4, 3, 1, 3, 3], options(1, [0, 0], false));
+    check("larger kernel", [1, 3, 2, 9, 8], [4, 3, 1, 5, 5], options(1, [2, 2], false));
+    check("halved, even", [2, 3, 2, 8, 6], [4, 3, 1, 3, 3], options(2, [0, 1], false));
+    check("halved, odd", [1, 3, 1, 9, 7], [4, 3, 1, 3, 3], options(2, [1, 1], false));
+    check("halved by a point", [1, 3, 1, 6, 8], [4, 3, 1, 1, 1], options(2, [0, 0], false));
+    check("patches", [2, 3, 1, 12, 8], [5, 3, 1, 4, 4], options(4, [0, 0], false));
+    check("seven by two", [1, 3, 1, 17, 15], [5, 3, 1, 7, 7], options(2, [0, 0], false));
+    check("more than summed at once", [2, 2, 1, 70, 80], [3, 2, 1, 3, 3], options(1, [1, 1], false));
+    let x: Tensor<5> = random([1, 3, 4, 6, 8], 5).swap_dims(3, 4).slice([0..1, 0..3, 1..4, 1..7, 0..6]);
+    let weight = random([4, 3, 3, 3, 3], 6);
+    let causal = options(1, [1, 1], true);
+    let found = convolution(x.clone(), weight.clone(), None, causal);
+    assert_close(&found, &plain_convolution(x, weight, None, causal), 1e-6, "a view");
+}

@@ -1,0 +1,448 @@
+//! `train backbone`: text encoder and transformer together, from nothing, on latents of a trained autoencoder.
+//!
+//! Loss: the mean squared error of the velocity at a uniformly drawn timestep. Some prompts are left out, so that the
+//! empty prompt becomes the unconditional branch of guidance. Captions lose their trigger word, as they do when an
+//! identity is given.
+
+use std::fs;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use burn::module::Module;
+use burn::tensor::{DType, Device, Int, Tensor, TensorData, f16};
+use magicmirror_models::diffusion::{NoiseSchedule, SchedulerConfig};
+use magicmirror_models::dit::{Dit, DitConfig, DitInput, Positions, Unconditioned};
+use magicmirror_models::text::{T5Config, T5Encoder, Tokenizer};
+use magicmirror_models::vae::{Tiling, VaeConfig, VaeEncoder, denoiser_layout_from_vae};
+use magicmirror_models::weights::{Checkpoint, ParamNames, Precision, initialise};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::cache::{Cache, CacheKey};
+use super::export::{copy_folder, has_weights, hashes, prefixed, save_half};
+use super::footage::{Footage, Shot, Window};
+use super::loss::{NoiseLevel, velocity_loss};
+use super::random::{self, Draw};
+use super::{
+    Finished, GuardConfig, Losses, MicroBatch, Objective, OptimiserConfig, Parameter, ParameterSet, RunConfig, RunRequest,
+    TrainError, ValidationConfig, train,
+};
+use crate::EngineError;
+use crate::backbone::{Part, read_json};
+use crate::dataset::{Dataset, Kind, Split};
+use crate::event::{Control, Stage};
+use crate::files::{read_text, sha256_of_files};
+use crate::generate::{Request, generate};
+
+const TEXT: &str = "text_encoder.";
+const TRANSFORMER: &str = "transformer.";
+
+/// Samples that a validation computes the loss of.
+const VALIDATED: usize = 32;
+
+/// A run of `train backbone`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BackboneTraining {
+    /// Length and traces of the run.
+    pub run: RunConfig,
+    /// The optimiser.
+    pub optimiser: OptimiserConfig,
+    /// When it stops by itself.
+    #[serde(default)]
+    pub guard: GuardConfig,
+    /// Folder with `model_index.json`, `scheduler/`, `tokenizer/`, and the configurations of `text_encoder/` and
+    /// `transformer/`; weights beside these are where training starts.
+    pub pipeline: PathBuf,
+    /// Folder of the trained autoencoder.
+    pub vae: PathBuf,
+    /// What is learnt from.
+    pub data: BackboneData,
+    /// What is rendered every now and then; references are not used.
+    #[serde(default)]
+    pub validation: ValidationConfig,
+}
+
+/// What is learnt from: section `[data]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BackboneData {
+    /// A data set, as `data people` makes it.
+    pub folder: PathBuf,
+    /// Pictures or clips.
+    pub kind: Kind,
+    /// Folder for latents; runs may share it.
+    pub cache: PathBuf,
+    /// Part of the prompts that are left out.
+    #[serde(default = "tenth")]
+    pub prompt_dropout: f64,
+}
+
+fn tenth() -> f64 {
+    0.1
+}
+
+/// Trains a text encoder and a transformer on one device.
+///
+/// # Errors
+/// When configuration, data or weights do not fit, a file cannot be read or written, or the loss goes wrong.
+pub fn train_backbone(
+    config: &BackboneTraining,
+    folder: &Path,
+    resume: bool,
+    device: &Device,
+    control: &mut Control<'_>,
+) -> Result<Finished, EngineError> {
+    let dataset = Dataset::open(&config.data.folder)?;
+    let footage = dataset.samples(config.data.kind, Split::Train)?;
+    let held_out = dataset.samples(config.data.kind, Split::Validation)?;
+    let mut objective = BackboneObjective::new(config, [&footage, &held_out], device, control)?;
+    let BackboneTraining { run, optimiser, guard, pipeline, vae, .. } = config;
+    let [text, transformer] = [Part::TextEncoder, Part::Transformer].map(|part| (part, pipeline.join(part.folder())));
+    let weights = hashes(&[
+        ("vae", vae, Part::Vae.stem()),
+        (Part::TextEncoder.folder(), &text.1, text.0.stem()),
+        (Part::Transformer.folder(), &transformer.1, transformer.0.stem()),
+    ])?;
+    train(&mut objective, &RunRequest { folder, resume, config, run, optimiser, guard, weights }, control)
+}
+
+#[derive(Module, Debug)]
+struct Networks {
+    text_encoder: T5Encoder,
+    transformer: Dit,
+}
+
+/// What a step reads of a sample.
+struct Prepared {
+    /// `[frames, channels, height, width]`, scaled.
+    latents: Vec<f16>,
+    shape: [usize; 4],
+    ids: Vec<u32>,
+}
+
+struct BackboneObjective<'a> {
+    config: &'a BackboneTraining,
+    shape: DitConfig,
+    schedule: NoiseSchedule,
+    networks: Networks,
+    set: ParameterSet,
+    initial: Vec<Parameter>,
+    samples: Vec<Prepared>,
+    held_out: Vec<Prepared>,
+    empty_prompt: Vec<u32>,
+    device: Device,
+}
+
+impl<'a> BackboneObjective<'a> {
+    fn new(
+        config: &'a BackboneTraining,
+        [footage, held_out]: [&dyn Footage; 2],
+        device: &Device,
+        control: &mut Control<'_>,
+    ) -> Result<Self, EngineError> {
+        let dropout = config.data.prompt_dropout;
+        if !(0.0..=1.0).contains(&dropout) {
+            let (key, value) = ("data.prompt_dropout", dropout.to_string());
+            return Err(TrainError::OutOfRange { key, value, rule: "be 0 to 1" }.into());
+        }
+        if footage.is_empty() {
+            return Err(TrainError::NoExamples { path: config.data.folder.clone() }.into());
+        }
+        let file = |name: &str| config.pipeline.join(name);
+        let shape: DitConfig = read_json(&file("transformer/config.json"), "transformer configuration")?;
+        shape.validate()?;
+        let text = T5Config::from_json(&read_text(&file("text_encoder/config.json"))?)?;
+        let scheduler: SchedulerConfig = read_json(&file("scheduler/scheduler_config.json"), "scheduler configuration")?;
+        let schedule = NoiseSchedule::new(&scheduler)?;
+        let tokenizer = Tokenizer::open(&file("tokenizer"))?;
+        let vae: VaeConfig = read_json(&config.vae.join("config.json"), "VAE configuration")?;
+        vae.validate()?;
+        let disagree = |reason| Err(EngineError::PartsDisagree { folder: config.pipeline.clone(), reason });
+        for (what, given, taken) in [
+            ("text width", text.d_model, shape.text_embed_dim),
+            ("latent channels", vae.latent_channels, shape.in_channels),
+            ("frames for each latent frame", vae.temporal_compression_ratio, shape.temporal_compression_ratio),
+            ("tokens", tokenizer.vocab_size(), text.vocab_size),
+        ] {
+            if given != taken {
+                return disagree(format!("{what}: {given} given, {taken} taken"));
+            }
+        }
+        let length = shape.max_text_seq_length;
+        let preparation = Preparation::new(config, &vae, &tokenizer, length, device)?;
+        let total = footage.len() + held_out.len().min(VALIDATED);
+        let (samples, held_out) = control.stage(Stage::PrepareData, total as f64, |control| {
+            let held_out = preparation.run(held_out, VALIDATED, control)?;
+            Ok((preparation.run(footage, usize::MAX, control)?, held_out))
+        })?;
+        let device = device.clone().autodiff();
+        let (networks, names, fresh) = load(config, &shape, &text, &device)?;
+        let (set, mut initial) = ParameterSet::new(&networks, &names);
+        if fresh {
+            prepare_to_learn(&mut initial, text.d_kv);
+        }
+        let empty_prompt = tokenizer.encode("", length)?.ids;
+        Ok(Self { config, shape, schedule, networks, set, initial, samples, held_out, empty_prompt, device })
+    }
+
+    /// Mean loss of samples, each with noise, timestep and prompt.
+    fn loss(&self, networks: &Networks, samples: &[Noised<'_>], device: &Device) -> Result<Tensor<1>, EngineError> {
+        let [frames, channels, height, width] = samples[0].sample.shape;
+        let tensor = |values: Vec<f32>| {
+            Tensor::<5>::from_data(TensorData::new(values, [1, frames, channels, height, width]), device)
+        };
+        let (mut noisy, mut target) = (Vec::new(), Vec::new());
+        for Noised { sample, noise, timestep, .. } in samples {
+            let latents = tensor(sample.latents.iter().map(|value| value.to_f32()).collect());
+            let (noise, level) = (tensor(noise.clone()), NoiseLevel::at(&self.schedule, *timestep));
+            noisy.push(level.noisy(latents.clone(), noise.clone()));
+            target.push(level.velocity(latents, noise));
+        }
+        let ids: Vec<i64> = samples.iter().flat_map(|sample| sample.ids).map(|id| i64::from(*id)).collect();
+        let ids = TensorData::new(ids, [samples.len(), self.empty_prompt.len()]);
+        let timesteps: Vec<f64> = samples.iter().map(|sample| sample.timestep as f64).collect();
+        let input = DitInput {
+            latents: Tensor::cat(noisy, 0),
+            text: networks.text_encoder.forward(Tensor::<2, Int>::from_data(ids, device)),
+            timesteps: &timesteps,
+            positions: &Positions::new(&self.shape, frames, height, width, device)?,
+        };
+        let velocity = networks.transformer.forward(input, &Unconditioned, &mut |_| ControlFlow::Continue(()));
+        let velocity = velocity.expect("nothing breaks off");
+        Ok(velocity_loss(velocity, Tensor::cat(target, 0), &vec![None; samples.len()]).mean())
+    }
+}
+
+/// A sample with everything drawn.
+struct Noised<'a> {
+    sample: &'a Prepared,
+    noise: Vec<f32>,
+    timestep: usize,
+    ids: &'a [u32],
+}
+
+impl Objective for BackboneObjective<'_> {
+    fn kind(&self) -> &'static str {
+        "backbone"
+    }
+
+    fn parameters(&self) -> Vec<Parameter> {
+        self.initial.clone()
+    }
+
+    fn set_parameters(&mut self, parameters: &[Parameter]) {
+        self.networks = self.set.load(self.networks.clone(), parameters);
+    }
+
+    fn micro_batch(
+        &self,
+        _replica: usize,
+        step: u64,
+        positions: &[usize],
+        run: &RunConfig,
+    ) -> Result<MicroBatch, EngineError> {
+        let timesteps = self.schedule.alphas_cumprod().len();
+        let noised = positions.iter().map(|&position| {
+            let draw = step * run.batch as u64 + position as u64;
+            let sample = &self.samples[random::sample(self.samples.len(), run.seed, draw)];
+            let without = random::unit(run.seed, step, position, Draw::Dropout) < self.config.data.prompt_dropout;
+            Noised {
+                noise: random::normal(sample.latents.len(), run.seed, step, position, Draw::Noise),
+                timestep: random::below(timesteps, run.seed, step, position, Draw::Timestep),
+                ids: if without { &self.empty_prompt } else { &sample.ids },
+                sample,
+            }
+        });
+        let loss = self.loss(&self.networks, &noised.collect::<Vec<_>>(), &self.device)?;
+        let mut losses = Losses::default();
+        losses.add(Losses::TOTAL, f64::from(loss.clone().into_scalar::<f32>()), positions.len());
+        let mut gradients = self.set.gradients();
+        self.set.add(&self.networks, &loss.backward(), &mut gradients);
+        Ok(MicroBatch { gradients, losses })
+    }
+
+    /// The loss of held-out samples, the same noise and timesteps each time, and renderings of prompts.
+    fn validate(
+        &mut self,
+        _step: u64,
+        model: &Path,
+        folder: &Path,
+        control: &mut Control<'_>,
+    ) -> Result<Vec<(String, f64)>, EngineError> {
+        let (networks, device) = (self.networks.valid(), self.device.clone().without_autodiff());
+        let mut sum = 0.0;
+        for (index, sample) in self.held_out.iter().enumerate() {
+            control.check()?;
+            let noised = Noised {
+                noise: random::normal(sample.latents.len(), 0, 0, index, Draw::Noise),
+                timestep: (2 * index + 1) * self.schedule.alphas_cumprod().len() / (2 * self.held_out.len()),
+                ids: &sample.ids,
+                sample,
+            };
+            sum += f64::from(self.loss(&networks, &[noised], &device)?.into_scalar::<f32>());
+        }
+        render(&self.config.validation, model, folder, &device, control)?;
+        let count = self.held_out.len();
+        Ok(if count > 0 { vec![("loss".into(), sum / count as f64)] } else { Vec::new() })
+    }
+
+    /// A whole pipeline folder.
+    fn export(&self, folder: &Path, parameters: &[Parameter]) -> Result<(), EngineError> {
+        let BackboneTraining { pipeline, vae, .. } = self.config;
+        copy_folder(pipeline, folder)?;
+        for part in ["scheduler", "tokenizer"] {
+            copy_folder(&pipeline.join(part), &folder.join(part))?;
+        }
+        copy_folder(vae, &folder.join("vae"))?;
+        for (part, prefix) in [(Part::TextEncoder, TEXT), (Part::Transformer, TRANSFORMER)] {
+            let (from, to) = (pipeline.join(part.folder()), folder.join(part.folder()));
+            fs::create_dir_all(&to).map_err(EngineError::io(&to))?;
+            fs::copy(from.join("config.json"), to.join("config.json")).map_err(EngineError::io(&to))?;
+            save_half(&to.join(format!("{}.safetensors", part.stem())), prefix, parameters)?;
+        }
+        Ok(())
+    }
+}
+
+/// Both networks, their names, and whether the transformer is new.
+fn load(
+    config: &BackboneTraining,
+    shape: &DitConfig,
+    text: &T5Config,
+    device: &Device,
+) -> Result<(Networks, ParamNames, bool), EngineError> {
+    let open = |part: Part| {
+        let folder = config.pipeline.join(part.folder());
+        has_weights(&folder, part.stem()).then(|| Checkpoint::open_folder(&folder, part.stem())).transpose()
+    };
+    let (text_weights, weights) = (open(Part::TextEncoder)?, open(Part::Transformer)?);
+    let seed = config.run.seed;
+    let (text_encoder, text_names) = match &text_weights {
+        Some(weights) => {
+            weights.load(T5Encoder::NAMES, Precision::F32, device, |params| T5Encoder::new(text, params))?
+        }
+        None => initialise(seed, device, |params| T5Encoder::new(text, params)),
+    };
+    let (transformer, names) = match &weights {
+        Some(weights) => weights.load(Dit::NAMES, Precision::F32, device, |params| Dit::new(shape, params))?,
+        None => initialise(seed.wrapping_add(1), device, |params| Dit::new(shape, params)),
+    };
+    let names = prefixed(TEXT, text_names).chain(prefixed(TRANSFORMER, names)).collect();
+    Ok((Networks { text_encoder, transformer }, names, weights.is_none()))
+}
+
+/// Starts blocks as the identity and the output at zero (adaLN-Zero, arXiv 2212.09748), and T5's queries, whose products
+/// with keys are not scaled, small.
+fn prepare_to_learn(parameters: &mut [Parameter], key_width: usize) {
+    for parameter in parameters {
+        let name = parameter.name.as_str();
+        if [".norm1.linear.weight", ".norm2.linear.weight", ".norm_out.linear.weight", ".proj_out.weight"]
+            .iter()
+            .any(|end| name.ends_with(end))
+        {
+            parameter.values.fill(0.0);
+        } else if name.ends_with("SelfAttention.q.weight") {
+            let scale = (key_width as f32).powf(-0.5);
+            parameter.values.iter_mut().for_each(|value| *value *= scale);
+        }
+    }
+}
+
+/// Turns footage into latents and tokens.
+struct Preparation<'a> {
+    encoder: VaeEncoder,
+    vae: &'a VaeConfig,
+    weights: String,
+    tokenizer: &'a Tokenizer,
+    length: usize,
+    cache: Cache,
+    device: &'a Device,
+}
+
+impl<'a> Preparation<'a> {
+    fn new(
+        config: &BackboneTraining,
+        vae: &'a VaeConfig,
+        tokenizer: &'a Tokenizer,
+        length: usize,
+        device: &'a Device,
+    ) -> Result<Self, EngineError> {
+        let weights = Checkpoint::open_folder(&config.vae, Part::Vae.stem())?;
+        let mut files = weights.files().to_vec();
+        files.push(config.vae.join("config.json"));
+        let (encoder, _) = weights.load(VaeEncoder::NAMES, Precision::F32, device, |params| VaeEncoder::new(vae, params))?;
+        let cache = Cache::open(&config.data.cache)?;
+        Ok(Self { encoder, vae, weights: sha256_of_files(&files)?, tokenizer, length, cache, device })
+    }
+
+    fn run(
+        &self,
+        footage: &dyn Footage,
+        most: usize,
+        control: &mut Control<'_>,
+    ) -> Result<Vec<Prepared>, EngineError> {
+        let mut prepared: Vec<Prepared> = Vec::new();
+        for index in 0..footage.len().min(most) {
+            if control.advance(Stage::PrepareData, index as f64).is_break() {
+                return Err(EngineError::Cancelled);
+            }
+            let shot = footage.get(index)?;
+            let (latents, shape) = self.latents(&shot)?;
+            if let Some(first) = prepared.first().filter(|first| first.shape != shape) {
+                let reason = format!("latents of {:?} and of {shape:?}", first.shape);
+                return Err(TrainError::DataChanged { key: index.to_string(), reason }.into());
+            }
+            let ids = self.tokenizer.encode(&shot.caption.replace(" img", ""), self.length)?.ids;
+            prepared.push(Prepared { latents, shape, ids });
+        }
+        Ok(prepared)
+    }
+
+    /// The means, scaled, `[frames, channels, height, width]`.
+    fn latents(&self, shot: &Shot) -> Result<(Vec<f16>, [usize; 4]), EngineError> {
+        let mut hasher = Sha256::new();
+        shot.frames.iter().for_each(|frame| hasher.update(frame.as_raw()));
+        let key = CacheKey::new(&[b"mean", self.weights.as_bytes(), &hasher.finalize()]);
+        if !self.cache.holds(&key) {
+            let (width, height) = shot.frames[0].dimensions();
+            let window = Window { x: 0, y: 0, width: width as usize, height: height as usize };
+            let (frames, _) = shot.tensors(0, shot.frames.len(), window, self.device);
+            let mut go_on = |_, _| ControlFlow::Continue(());
+            let posterior = self.encoder.encode(frames.unsqueeze(), Tiling::Off, &mut go_on)?;
+            let mean = denoiser_layout_from_vae(self.vae.scale(posterior.mean)).into_data();
+            self.cache.put(&key, &[("mean", mean.convert_dtype(DType::F16))])?;
+        }
+        let [mean] = self.cache.get(&key, ["mean"])?;
+        let shape = [1, 2, 3, 4].map(|axis| mean.shape()[axis]);
+        Ok((mean.iter::<f32>().map(f16::from_f32).collect(), shape))
+    }
+}
+
+/// Writes `<prompt>.png` or `.mp4`, numbered from 0, to a folder.
+fn render(
+    config: &ValidationConfig,
+    model: &Path,
+    folder: &Path,
+    device: &Device,
+    control: &mut Control<'_>,
+) -> Result<(), EngineError> {
+    fs::create_dir_all(folder).map_err(EngineError::io(folder))?;
+    let extension = if config.frames == Some(1) { "png" } else { "mp4" };
+    for (number, prompt) in config.prompts.iter().enumerate() {
+        let request = Request {
+            backbone: Some(model.to_owned()),
+            prompt: prompt.clone(),
+            frames: config.frames,
+            height: config.height,
+            width: config.width,
+            steps: config.steps,
+            guidance: config.guidance,
+            seed: config.seed,
+            output: folder.join(format!("{number}.{extension}")),
+            ..Request::default()
+        };
+        generate(&request, device, control)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,300 @@
+//! `train encoder`: a small vision transformer with CLIP's layout that tells people apart.
+//!
+//! Loss: ArcFace (arXiv 1801.07698), a classification of identities by angle with an additive margin, on a projection of
+//! the last class token. Projection and class centres are left behind: what the adapter reads are the hidden states.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use burn::module::{Module, Param};
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use magicmirror_models::nn::{LayerNorm, Linear};
+use magicmirror_models::vision::preprocess::Preprocessing;
+use magicmirror_models::vision::vit::{VisionConfig, VisionTransformer};
+use magicmirror_models::weights::{Init, ParamNames, Precision, initialise, write_aside};
+use rand::Rng;
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use super::export::{has_weights, hashes, prefixed, save_half};
+use super::footage::{Footage, Photos};
+use super::random::{self, Draw};
+use super::{
+    Finished, GuardConfig, Losses, MicroBatch, Objective, OptimiserConfig, Parameter, ParameterSet, RunConfig, RunRequest,
+    TrainError, train,
+};
+use crate::EngineError;
+use crate::dataset::{Dataset, Kind, Split};
+use crate::event::Control;
+use crate::files::read_text;
+use crate::identity::{DetectedFace, square_around, vision_input};
+
+const STEM: &str = "model";
+const TOWER: &str = "tower.";
+
+/// How far the square around a face moves and how much its side changes, relative to the face.
+const JITTER: f32 = 0.12;
+
+/// Held-out photos that a validation compares.
+const VALIDATED: usize = 200;
+
+/// A run of `train encoder`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EncoderTraining {
+    /// Length and traces of the run.
+    pub run: RunConfig,
+    /// The optimiser.
+    pub optimiser: OptimiserConfig,
+    /// When it stops by itself.
+    #[serde(default)]
+    pub guard: GuardConfig,
+    /// Folder with the tower's `config.json`; weights beside it are where training starts.
+    pub vision: PathBuf,
+    /// A data set of pairs, as `data people` makes it.
+    pub data: PathBuf,
+    /// The loss.
+    #[serde(default)]
+    pub loss: MarginConfig,
+}
+
+/// Section `[loss]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MarginConfig {
+    /// Added to the angle between a photo and its own class, radians.
+    pub margin: f64,
+    /// Cosines are multiplied by this.
+    pub scale: f64,
+    /// Width of the projection that is compared.
+    pub width: usize,
+}
+
+impl Default for MarginConfig {
+    fn default() -> Self {
+        Self { margin: 0.3, scale: 24.0, width: 128 }
+    }
+}
+
+/// Trains a vision encoder on one device.
+///
+/// # Errors
+/// When configuration, data or weights do not fit, a file cannot be read or written, or the loss goes wrong.
+pub fn train_encoder(
+    config: &EncoderTraining,
+    folder: &Path,
+    resume: bool,
+    device: &Device,
+    control: &mut Control<'_>,
+) -> Result<Finished, EngineError> {
+    let dataset = Dataset::open(&config.data)?;
+    let photos = Photos(dataset.samples(Kind::Pair, Split::Train)?);
+    let held_out = Photos(dataset.samples(Kind::Pair, Split::Validation)?);
+    let mut objective = EncoderObjective::new(config, [&photos, &held_out], &device.clone().autodiff())?;
+    let EncoderTraining { run, optimiser, guard, vision, .. } = config;
+    let weights = hashes(&[("vision", vision, STEM)])?;
+    train(&mut objective, &RunRequest { folder, resume, config, run, optimiser, guard, weights }, control)
+}
+
+#[derive(Module, Debug)]
+struct Network {
+    tower: VisionTransformer,
+    norm: LayerNorm,
+    projection: Linear,
+    /// One row for each identity.
+    classes: Param<Tensor<2>>,
+}
+
+impl Network {
+    /// Unit vectors, `[batch, width]`.
+    fn embed(&self, pixels: Tensor<4>) -> Tensor<2> {
+        let class_token: Tensor<2> = self.tower.forward(pixels).last.narrow(1, 0, 1).squeeze_dim(1);
+        unit_rows(self.projection.forward(self.norm.forward(class_token)))
+    }
+
+    /// ArcFace's loss.
+    fn loss(&self, pixels: Tensor<4>, classes: &[usize], config: &MarginConfig) -> Tensor<1> {
+        let device = pixels.device();
+        let embedded = self.embed(pixels);
+        let cosines = embedded.matmul(unit_rows(self.classes.val()).transpose());
+        let rows = classes.len();
+        let indices = TensorData::new(classes.iter().map(|class| *class as i64).collect::<Vec<_>>(), [rows, 1]);
+        let indices = Tensor::<2, Int>::from_data(indices, &device);
+        // Clamped, so that the root has a slope.
+        let own = cosines.clone().gather(1, indices.clone()).clamp(-0.9999, 0.9999);
+        let sines = (own.clone() * own.clone()).neg().add_scalar(1.0).sqrt();
+        let moved = own.clone() * config.margin.cos() - sines * config.margin.sin();
+        // The logits of all classes, and instead of its own the moved one.
+        let total = (cosines * config.scale).exp().sum_dim(1) - (own * config.scale).exp() + (moved.clone() * config.scale).exp();
+        (total.log() - moved * config.scale).mean()
+    }
+}
+
+fn unit_rows(x: Tensor<2>) -> Tensor<2> {
+    let norm = (x.clone() * x.clone()).sum_dim(1).add_scalar(1e-12).sqrt();
+    x / norm
+}
+
+struct EncoderObjective<'a> {
+    config: &'a EncoderTraining,
+    preprocessing: Preprocessing,
+    network: Network,
+    set: ParameterSet,
+    initial: Vec<Parameter>,
+    footage: &'a dyn Footage,
+    held_out: &'a dyn Footage,
+    /// Number of each identity's class.
+    classes: BTreeMap<u64, usize>,
+    device: Device,
+}
+
+impl<'a> EncoderObjective<'a> {
+    fn new(
+        config: &'a EncoderTraining,
+        [footage, held_out]: [&'a dyn Footage; 2],
+        device: &Device,
+    ) -> Result<Self, EngineError> {
+        if footage.is_empty() {
+            return Err(TrainError::NoExamples { path: config.data.clone() }.into());
+        }
+        let shape = VisionConfig::read(&config.vision.join("config.json"))?;
+        let mut classes = BTreeMap::new();
+        for index in 0..footage.len() {
+            classes.insert(footage.identity(index)?, 0);
+        }
+        classes.values_mut().enumerate().for_each(|(number, class)| *class = number);
+        let (network, names) = load(config, &shape, classes.len(), device)?;
+        let (set, initial) = ParameterSet::new(&network, &names);
+        let preprocessing = Preprocessing::clip(shape.image_size);
+        let device = device.clone();
+        Ok(Self { config, preprocessing, network, set, initial, footage, held_out, classes, device })
+    }
+
+    /// A photo as the tower sees it, the square around the face moved and scaled by parts of its side, and its identity.
+    fn photo(
+        &self,
+        footage: &dyn Footage,
+        index: usize,
+        [across, down, larger]: [f32; 3],
+        device: &Device,
+    ) -> Result<(Tensor<4>, u64), EngineError> {
+        let shot = footage.get(index)?;
+        let [left, top, right, bottom] = shot.boxes[0];
+        let side = (right - left).max(bottom - top);
+        let (x, y) = (f32::midpoint(left, right) + across * side, f32::midpoint(top, bottom) + down * side);
+        let [width, height] = [right - left, bottom - top].map(|length| length * (1.0 + larger) / 2.0);
+        let bounds = [x - width, y - height, x + width, y + height];
+        let face = DetectedFace { bounds, score: 1.0, landmarks: [[0.0; 2]; 5] };
+        let seen = square_around(&shot.frames[0], &face)?;
+        Ok((vision_input(&seen, &self.preprocessing, device)?, shot.identity))
+    }
+}
+
+impl Objective for EncoderObjective<'_> {
+    fn kind(&self) -> &'static str {
+        "encoder"
+    }
+
+    fn parameters(&self) -> Vec<Parameter> {
+        self.initial.clone()
+    }
+
+    fn set_parameters(&mut self, parameters: &[Parameter]) {
+        self.network = self.set.load(self.network.clone(), parameters);
+    }
+
+    fn micro_batch(
+        &self,
+        _replica: usize,
+        step: u64,
+        positions: &[usize],
+        run: &RunConfig,
+    ) -> Result<MicroBatch, EngineError> {
+        let photos: Vec<(Tensor<4>, u64)> = positions
+            .par_iter()
+            .map(|&position| {
+                let draw = step * run.batch as u64 + position as u64;
+                let index = random::sample(self.footage.len(), run.seed, draw);
+                let mut generator = random::generator(run.seed, step, position, Draw::Crop);
+                let moved = [(); 3].map(|()| generator.random_range(-JITTER..JITTER));
+                self.photo(self.footage, index, moved, &self.device)
+            })
+            .collect::<Result<_, EngineError>>()?;
+        let (pixels, identities): (Vec<_>, Vec<_>) = photos.into_iter().unzip();
+        let classes: Vec<usize> = identities.iter().map(|identity| self.classes[identity]).collect();
+        let loss = self.network.loss(Tensor::cat(pixels, 0), &classes, &self.config.loss);
+        let mut losses = Losses::default();
+        losses.add(Losses::TOTAL, f64::from(loss.clone().into_scalar::<f32>()), positions.len());
+        let mut gradients = self.set.gradients();
+        self.set.add(&self.network, &loss.backward(), &mut gradients);
+        Ok(MicroBatch { gradients, losses })
+    }
+
+    /// Mean cosine of held-out photos of one person, of two people, and the area under the curve between them.
+    fn validate(
+        &mut self,
+        _step: u64,
+        _model: &Path,
+        _folder: &Path,
+        control: &mut Control<'_>,
+    ) -> Result<Vec<(String, f64)>, EngineError> {
+        let (network, device) = (self.network.valid(), self.device.clone().without_autodiff());
+        let mut embedded: Vec<(Vec<f32>, u64)> = Vec::new();
+        for index in 0..VALIDATED.min(self.held_out.len()) {
+            control.check()?;
+            let (pixels, identity) = self.photo(self.held_out, index, [0.0; 3], &device)?;
+            embedded.push((network.embed(pixels).into_data().iter().collect(), identity));
+        }
+        let (mut same, mut different) = (Vec::new(), Vec::new());
+        for (index, (a, who)) in embedded.iter().enumerate() {
+            for (b, other) in &embedded[..index] {
+                let cosine: f64 = a.iter().zip(b).map(|(a, b)| f64::from(a * b)).sum();
+                if who == other { same.push(cosine) } else { different.push(cosine) }
+            }
+        }
+        if same.is_empty() || different.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
+        let (own, other) = (mean(&same), mean(&different));
+        Ok(vec![("same".into(), own), ("different".into(), other), ("auc".into(), area(&same, different))])
+    }
+
+    /// A folder that CLIP's loaders read.
+    fn export(&self, folder: &Path, parameters: &[Parameter]) -> Result<(), EngineError> {
+        fs::create_dir_all(folder).map_err(EngineError::io(folder))?;
+        save_half(&folder.join(format!("{STEM}.safetensors")), TOWER, parameters)?;
+        let config = read_text(&self.config.vision.join("config.json"))?;
+        Ok(write_aside(&folder.join("config.json"), config.as_bytes())?)
+    }
+}
+
+fn load(
+    config: &EncoderTraining,
+    shape: &VisionConfig,
+    classes: usize,
+    device: &Device,
+) -> Result<(Network, ParamNames), EngineError> {
+    let (seed, width) = (config.run.seed, config.loss.width);
+    let (tower, tower_names) = if has_weights(&config.vision, STEM) {
+        let (_, tower, names) = VisionTransformer::load_folder(&config.vision, Precision::F32, device)?;
+        (tower, names)
+    } else {
+        initialise(seed, device, |params| VisionTransformer::new(shape, params))
+    };
+    let ((norm, projection, classes), names) = initialise(seed.wrapping_add(1), device, |params| {
+        let norm = LayerNorm::new(params, "norm", shape.hidden_size, shape.layer_norm_eps);
+        let projection = Linear::new(params, "projection", shape.hidden_size, width);
+        (norm, projection, params.tensor("classes", [classes, width], Init::fan_in(width)))
+    });
+    let names = prefixed(TOWER, tower_names).chain(prefixed("", names)).collect();
+    Ok((Network { tower, norm, projection, classes }, names))
+}
+
+/// How often a value of `same` exceeds one of `different`.
+fn area(same: &[f64], mut different: Vec<f64>) -> f64 {
+    different.sort_by(f64::total_cmp);
+    let below = same.iter().map(|value| different.partition_point(|other| other < value) as f64);
+    below.sum::<f64>() / (same.len() * different.len()) as f64
+}

@@ -1,0 +1,397 @@
+//! `train vae`: the autoencoder from nothing, on whole pictures or crops, images and short clips.
+//!
+//! Loss: mean absolute error, the same of differences between neighbours at several scales (which is what makes edges
+//! sharp where a network trained for perceptual losses is not at hand), both heavier on the face, and a small divergence
+//! from the standard normal distribution. Videos pass in the chunks in which they will pass when generating.
+
+use std::fs;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use burn::module::Module;
+use burn::tensor::module::avg_pool2d;
+use burn::tensor::ops::AvgPoolOptions;
+use burn::tensor::{Device, Tensor, TensorData};
+use image::RgbImage;
+use magicmirror_media::write_png;
+use magicmirror_models::vae::{Posterior, Tiling, Vae, VaeConfig};
+use magicmirror_models::weights::{Checkpoint, Names, Precision, initialise, write_aside};
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::export::{hashes, save_half};
+use super::footage::{Footage, Shot, Window};
+use super::random::{self, Draw};
+use super::{
+    Finished, GuardConfig, Losses, MicroBatch, Objective, OptimiserConfig, Parameter, ParameterSet, RunConfig, RunRequest,
+    TrainError, train,
+};
+use crate::EngineError;
+use crate::backbone::read_json;
+use crate::dataset::{Dataset, Kind, Split};
+use crate::event::Control;
+use crate::frames::rgb_from_frames;
+
+/// Stem of the weights' file.
+const STEM: &str = "diffusion_pytorch_model";
+
+/// Pictures that are looked at in a validation.
+const VALIDATED: usize = 8;
+
+/// Pictures whose latents the scaling factor is measured on.
+const MEASURED: usize = 32;
+
+/// A run of `train vae`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VaeTraining {
+    /// Length and traces of the run.
+    pub run: RunConfig,
+    /// The optimiser.
+    pub optimiser: OptimiserConfig,
+    /// When it stops by itself.
+    #[serde(default)]
+    pub guard: GuardConfig,
+    /// Folder with the autoencoder's `config.json`; weights beside it are where training starts.
+    pub vae: PathBuf,
+    /// What is learnt from.
+    pub data: VaeData,
+    /// Weights of the loss's parts.
+    #[serde(default)]
+    pub loss: VaeLoss,
+}
+
+/// What is learnt from: section `[data]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VaeData {
+    /// A data set, as `data people` makes it.
+    pub folder: PathBuf,
+    /// Part of the steps that see clips instead of pictures.
+    #[serde(default)]
+    pub clips: f64,
+    /// Frames that are cut out of a clip; the autoencoder's chunks are 8.
+    #[serde(default = "nine")]
+    pub clip_frames: usize,
+    /// Height and width of what is cut out of a frame; whole frames if absent.
+    pub crop: Option<[usize; 2]>,
+}
+
+fn nine() -> usize {
+    9
+}
+
+/// Weights of the loss's parts beside the mean absolute error: section `[loss]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct VaeLoss {
+    /// Of differences between neighbours, the mean over the scales.
+    pub gradient: f64,
+    /// How many scales: whole size, half, quarter, …
+    pub scales: usize,
+    /// How much more a pixel of the face counts.
+    pub face: f64,
+    /// Of the divergence, a mean over the values of the latents.
+    pub divergence: f64,
+}
+
+impl Default for VaeLoss {
+    fn default() -> Self {
+        Self { gradient: 1.0, scales: 3, face: 2.0, divergence: 1e-4 }
+    }
+}
+
+/// Trains an autoencoder on one device.
+///
+/// # Errors
+/// When configuration, data or weights do not fit, a file cannot be read or written, or the loss goes wrong.
+pub fn train_vae(
+    config: &VaeTraining,
+    folder: &Path,
+    resume: bool,
+    device: &Device,
+    control: &mut Control<'_>,
+) -> Result<Finished, EngineError> {
+    let dataset = Dataset::open(&config.data.folder)?;
+    let pictures = dataset.samples(Kind::Pair, Split::Train)?;
+    let clips = dataset.samples(Kind::Clip, Split::Train)?;
+    let held_out = dataset.samples(Kind::Pair, Split::Validation)?;
+    let footage: [&dyn Footage; 3] = [&pictures, &clips, &held_out];
+    let mut objective = VaeObjective::new(config.clone(), footage, device.clone().autodiff())?;
+    let VaeTraining { run, optimiser, guard, .. } = config;
+    let weights = hashes(&[("vae", &config.vae, STEM)])?;
+    train(&mut objective, &RunRequest { folder, resume, config, run, optimiser, guard, weights }, control)
+}
+
+/// The objective.
+struct VaeObjective<'a> {
+    config: VaeTraining,
+    shape: VaeConfig,
+    /// `config.json` as it was read.
+    json: Value,
+    vae: Vae,
+    set: ParameterSet,
+    initial: Vec<Parameter>,
+    pictures: &'a dyn Footage,
+    clips: &'a dyn Footage,
+    held_out: &'a dyn Footage,
+    device: Device,
+}
+
+impl<'a> VaeObjective<'a> {
+    /// `held_out` is what validations look at. The device must have autodiff.
+    ///
+    /// # Errors
+    /// When the autoencoder's folder cannot be read, or there is nothing to learn from.
+    fn new(
+        config: VaeTraining,
+        [pictures, clips, held_out]: [&'a dyn Footage; 3],
+        device: Device,
+    ) -> Result<Self, EngineError> {
+        let path = config.vae.join("config.json");
+        let json: Value = read_json(&path, "VAE configuration")?;
+        let shape: VaeConfig = read_json(&path, "VAE configuration")?;
+        shape.validate()?;
+        let share = config.data.clips;
+        if !(0.0..=1.0).contains(&share) {
+            return Err(TrainError::OutOfRange { key: "data.clips", value: share.to_string(), rule: "be 0 to 1" }.into());
+        }
+        if (share > 0.0 && clips.is_empty()) || (share < 1.0 && pictures.is_empty()) {
+            return Err(TrainError::NoExamples { path: config.data.folder.clone() }.into());
+        }
+        let (vae, names) = if config.vae.join(format!("{STEM}.safetensors")).is_file() {
+            let weights = Checkpoint::open_folder(&config.vae, STEM)?;
+            weights.load(Names { prefix: "", ignored: &[] }, Precision::F32, &device, |params| Vae::new(&shape, params))?
+        } else {
+            initialise(config.run.seed, &device, |params| Vae::new(&shape, params))
+        };
+        let (set, initial) = ParameterSet::new(&vae, &names);
+        Ok(Self { config, shape, json, vae, set, initial, pictures, clips, held_out, device })
+    }
+
+    /// Whether a step sees clips.
+    fn sees_clips(&self, step: u64) -> bool {
+        random::unit(self.config.run.seed, step, 0, Draw::Source) < self.config.data.clips
+    }
+
+    /// What a position of a step sees: frames `[3, frames, height, width]` and faces `[1, frames, height, width]`.
+    fn sample(&self, step: u64, position: usize) -> Result<(Tensor<4>, Tensor<4>), EngineError> {
+        let VaeTraining { run, data, .. } = &self.config;
+        let clips = self.sees_clips(step);
+        let footage = if clips { self.clips } else { self.pictures };
+        let draw = step * run.batch as u64 + position as u64;
+        let shot = footage.get(random::sample(footage.len(), run.seed, draw))?;
+        let frames = if clips { data.clip_frames.min(shot.frames.len()) } else { 1 };
+        let first = random::below(shot.frames.len() - frames + 1, run.seed, step, position, Draw::Frame);
+        let window = self.window(&shot, step, position);
+        Ok(shot.tensors(first, frames, window, &self.device))
+    }
+
+    fn window(&self, shot: &Shot, step: u64, position: usize) -> Window {
+        let (width, height) = shot.frames[0].dimensions();
+        let whole = [height as usize, width as usize].map(|side| side - side % self.shape.spatial_compression_ratio());
+        let [rows, columns] = self.config.data.crop.unwrap_or(whole);
+        let (rows, columns) = (rows.min(whole[0]), columns.min(whole[1]));
+        let places = [height as usize - rows + 1, width as usize - columns + 1];
+        let place = random::below(places[0] * places[1], self.config.run.seed, step, position, Draw::Crop);
+        Window { x: place % places[1], y: place / places[1], width: columns, height: rows }
+    }
+
+    /// Posterior and reconstruction of frames, the latents drawn with `noise` if there is some, else their means.
+    fn reconstruct(
+        vae: &Vae,
+        frames: Tensor<5>,
+        noise: impl FnOnce([usize; 5]) -> Option<Tensor<5>>,
+    ) -> Result<(Posterior, Tensor<5>), EngineError> {
+        let mut go_on = |_, _| ControlFlow::Continue(());
+        let posterior = vae.encoder.encode(frames, Tiling::Off, &mut go_on)?;
+        let latents = match noise(posterior.mean.dims()) {
+            Some(noise) => posterior.sample(noise),
+            None => posterior.mean.clone(),
+        };
+        let decoded = vae.decoder.decode(latents, Tiling::Off, &mut go_on)?;
+        Ok((posterior, decoded))
+    }
+
+    fn noise(&self, step: u64, positions: &[usize], dims: [usize; 5]) -> Tensor<5> {
+        let each = dims[1..].iter().product();
+        let values: Vec<f32> = positions
+            .iter()
+            .flat_map(|position| random::normal(each, self.config.run.seed, step, *position, Draw::Posterior))
+            .collect();
+        Tensor::from_data(TensorData::new(values, dims), &self.device)
+    }
+
+    /// `1 / standard deviation` of the latents' means.
+    fn scaling_factor(&self, vae: &Vae) -> Result<f64, EngineError> {
+        let footage = if self.pictures.is_empty() { self.clips } else { self.pictures };
+        let count = MEASURED.min(footage.len());
+        let (mut sum, mut squares, mut values) = (0.0, 0.0, 0.0);
+        for index in 0..count {
+            let shot = footage.get(index * footage.len() / count)?;
+            let (width, height) = shot.frames[0].dimensions();
+            let [width, height] =
+                [width, height].map(|side| side as usize - side as usize % self.shape.spatial_compression_ratio());
+            let window = Window { x: 0, y: 0, width, height };
+            let (frames, _) = shot.tensors(0, 1, window, &self.device.clone().without_autodiff());
+            let posterior =
+                vae.encoder.encode(frames.unsqueeze(), Tiling::Off, &mut |_, _| ControlFlow::Continue(()))?;
+            let means = posterior.mean;
+            values += means.dims().iter().product::<usize>() as f64;
+            sum += f64::from(means.clone().sum().into_scalar::<f32>());
+            squares += f64::from((means.clone() * means).sum().into_scalar::<f32>());
+        }
+        let variance: f64 = squares / values - (sum / values) * (sum / values);
+        // Latents that are all the same, as those of a new network may be, cannot be scaled.
+        Ok(if variance > 1e-12 { variance.sqrt().recip() } else { 1.0 })
+    }
+}
+
+impl Objective for VaeObjective<'_> {
+    fn kind(&self) -> &'static str {
+        "vae"
+    }
+
+    fn parameters(&self) -> Vec<Parameter> {
+        self.initial.clone()
+    }
+
+    fn set_parameters(&mut self, parameters: &[Parameter]) {
+        self.vae = self.set.load(self.vae.clone(), parameters);
+    }
+
+    fn micro_batch(
+        &self,
+        _replica: usize,
+        step: u64,
+        positions: &[usize],
+        _run: &RunConfig,
+    ) -> Result<MicroBatch, EngineError> {
+        let samples: Vec<(Tensor<4>, Tensor<4>)> =
+            positions.par_iter().map(|position| self.sample(step, *position)).collect::<Result<_, EngineError>>()?;
+        let (frames, faces): (Vec<_>, Vec<_>) = samples.into_iter().unzip();
+        let (frames, faces) = (Tensor::stack::<5>(frames, 0), Tensor::stack::<5>(faces, 0));
+        let (posterior, decoded) =
+            Self::reconstruct(&self.vae, frames.clone(), |dims| Some(self.noise(step, positions, dims)))?;
+        let VaeLoss { gradient, scales, face, divergence } = self.config.loss;
+        let weights = faces * face + 1.0;
+        let weights = weights.clone() / weights.mean().reshape([1; 5]);
+        let (absolute, differences) = errors(decoded - frames, weights, scales);
+        let apart = divergence_from_normal(&posterior);
+        let total = absolute.clone() + differences.clone() * gradient + apart.clone() * divergence;
+        let mut losses = Losses::default();
+        for (name, loss) in
+            [(Losses::TOTAL, &total), ("absolute", &absolute), ("gradient", &differences), ("divergence", &apart)]
+        {
+            losses.add(name, f64::from(loss.clone().into_scalar::<f32>()), positions.len());
+        }
+        let mut gradients = self.set.gradients();
+        self.set.add(&self.vae, &total.backward(), &mut gradients);
+        Ok(MicroBatch { gradients, losses })
+    }
+
+    /// PSNR of reconstructions, and a sheet of them below what they should be.
+    fn validate(
+        &mut self,
+        _step: u64,
+        _model: &Path,
+        folder: &Path,
+        control: &mut Control<'_>,
+    ) -> Result<Vec<(String, f64)>, EngineError> {
+        let vae = self.vae.valid();
+        let mut columns = Vec::new();
+        let (mut whole, mut face) = ((0.0, 0.0), (0.0, 0.0));
+        for index in 0..VALIDATED.min(self.held_out.len()) {
+            control.check()?;
+            let shot = self.held_out.get(index)?;
+            let (width, height) = shot.frames[0].dimensions();
+            let [width, height] =
+                [width, height].map(|side| side as usize - side as usize % self.shape.spatial_compression_ratio());
+            let window = Window { x: 0, y: 0, width, height };
+            let (frames, faces) = shot.tensors(0, 1, window, &self.device.clone().without_autodiff());
+            let (_, decoded) = Self::reconstruct(&vae, frames.clone().unsqueeze(), |_| None)?;
+            let error = decoded.clone().clamp(-1.0, 1.0) - frames.clone().unsqueeze();
+            let squares = error.clone() * error;
+            let scalar = |tensor: Tensor<5>| f64::from(tensor.sum().into_scalar::<f32>());
+            let faces: Tensor<5> = faces.unsqueeze();
+            whole = (whole.0 + scalar(squares.clone()), whole.1 + (3 * width * height) as f64);
+            face = (face.0 + scalar(squares * faces.clone()), face.1 + 3.0 * scalar(faces));
+            columns.push([frames.unsqueeze(), decoded].map(picture));
+        }
+        if columns.is_empty() {
+            return Ok(Vec::new());
+        }
+        fs::create_dir_all(folder).map_err(EngineError::io(folder))?;
+        write_png(folder.join("reconstructions.png"), &sheet(&columns))?;
+        // The difference of −1..=1 is 2.
+        let decibels = |(squares, count): (f64, f64)| 10.0 * (4.0 * count / squares.max(1e-12)).log10();
+        Ok(vec![("psnr".into(), decibels(whole)), ("psnr_face".into(), decibels(face))])
+    }
+
+    /// `vae/` with the measured scaling factor.
+    fn export(&self, folder: &Path, parameters: &[Parameter]) -> Result<(), EngineError> {
+        let exported: Vec<Parameter> = parameters.iter().map(Parameter::as_exported).collect();
+        let vae = self.set.load(self.vae.clone(), &exported).valid();
+        let mut json = self.json.clone();
+        json["scaling_factor"] = self.scaling_factor(&vae)?.into();
+        let folder = folder.join("vae");
+        fs::create_dir_all(&folder).map_err(EngineError::io(&folder))?;
+        save_half(&folder.join(format!("{STEM}.safetensors")), "", parameters)?;
+        let text = serde_json::to_string_pretty(&json).expect("JSON prints");
+        Ok(write_aside(&folder.join("config.json"), text.as_bytes())?)
+    }
+}
+
+/// Weighted means of the absolute error, and of its differences between neighbours over several scales.
+///
+/// # Shapes
+/// - error: `[batch, channels, frames, height, width]`
+/// - weights: `[batch, 1, frames, height, width]`, 1 in the mean
+fn errors(error: Tensor<5>, weights: Tensor<5>, scales: usize) -> (Tensor<1>, Tensor<1>) {
+    let [batch, channels, frames, height, width] = error.dims();
+    let planes = [batch, channels * frames, height, width];
+    let weights = weights.expand([batch, channels, frames, height, width]).reshape(planes);
+    let error = error.reshape(planes);
+    let absolute = (error.clone().abs() * weights.clone()).mean();
+    let (mut error, mut weights, mut sum) = (error, weights, None);
+    for scale in 0..scales.max(1) {
+        if scale > 0 {
+            let halve = |x| avg_pool2d(x, AvgPoolOptions::new([2; 2]).with_stride([2; 2]));
+            (error, weights) = (halve(error), halve(weights));
+        }
+        let along = |axis: usize| {
+            let count = error.dims()[axis] - 1;
+            let difference = error.clone().narrow(axis, 1, count) - error.clone().narrow(axis, 0, count);
+            (difference.abs() * weights.clone().narrow(axis, 1, count)).mean()
+        };
+        let differences = (along(2) + along(3)) * (1.0 / scales.max(1) as f64);
+        sum = Some(match sum {
+            Some(sum) => sum + differences,
+            None => differences,
+        });
+    }
+    (absolute, sum.expect("there is at least one scale"))
+}
+
+/// Kullback-Leibler divergence from the standard normal distribution, mean over the values.
+fn divergence_from_normal(Posterior { mean, logvar }: &Posterior) -> Tensor<1> {
+    (mean.clone() * mean.clone() + logvar.clone().exp() - logvar.clone() - 1.0).mean() * 0.5
+}
+
+fn picture(frames: Tensor<5>) -> RgbImage {
+    let frame: Tensor<4> = frames.narrow(2, 0, 1).squeeze_dim(2);
+    rgb_from_frames((frame + 1.0) * 0.5).remove(0)
+}
+
+/// Columns of pictures of one size side by side.
+fn sheet(columns: &[[RgbImage; 2]]) -> RgbImage {
+    let (width, height) = columns[0][0].dimensions();
+    let mut sheet = RgbImage::new(width * columns.len() as u32, 2 * height);
+    for (column, pictures) in columns.iter().enumerate() {
+        for (row, picture) in pictures.iter().enumerate() {
+            image::imageops::replace(&mut sheet, picture, i64::from(width) * column as i64, i64::from(height) * row as i64);
+        }
+    }
+    sheet
+}
