@@ -24,7 +24,7 @@ use crate::memory::{self, MemoryPlan, StageMemory};
 const F32: u64 = 4;
 /// The program itself: code, buffers of readers and writers, stacks of threads.
 const PROGRAM: u64 = 24 << 20;
-/// Columns of a 16-bit weight that are widened to f32 at a time.
+/// Rows of a 16-bit weight that are widened to f32 at a time.
 const PANEL: u64 = 512;
 
 /// Who is to be seen, as far as memory goes.
@@ -85,32 +85,31 @@ impl Subject<'_> {
         let kept = PROGRAM + self.positions();
         let mut stages = Vec::new();
         let mut add = |stage, weights: u64, activations: u64| {
-            // A third for what the allocator keeps of smaller tensors that are gone.
-            stages.push(StageMemory { stage, weights, activations: kept + activations + activations / 3 });
+            // Two fifths more for what the allocator keeps of smaller tensors that are gone.
+            stages.push(StageMemory { stage, weights, activations: kept + activations + activations * 2 / 5 });
         };
         if let Some(person) = self.person.as_ref().filter(|person| !person.face_networks.is_empty()) {
             add("faces", file_bytes(&person.face_networks), self.faces(person));
         }
-        let [weights, conversion] = self.weights(Part::TextEncoder, &T5Encoder::NAMES)?;
-        add("text encoder", weights, conversion.max(self.text_encoder()));
-        let [mut weights, mut conversion] = self.weights(Part::Transformer, &Dit::NAMES)?;
-        let mut activations = self.transformer(0);
+        let weights = self.weights(Part::TextEncoder, &T5Encoder::NAMES)?;
+        add("text encoder", weights.total, weights.conversion.max(self.text_encoder(&weights)));
+        let mut weights = self.weights(Part::Transformer, &Dit::NAMES)?;
+        let mut activations = self.transformer(&weights, 0);
         if let Some(person) = &self.person {
-            let adapter = self::weights(&Adapter::open(person.adapter)?, &Names::default(), self.request.precision);
-            weights += adapter[0];
-            conversion = conversion.max(adapter[1]);
-            activations = self.transformer(person.face_tokens()).max(person.conditions());
+            let adapter = Adapter::open(person.adapter)?;
+            weights = weights.and(Weights::new(&adapter, &Names::default(), self.request.precision));
+            activations = self.transformer(&weights, person.face_tokens()).max(person.conditions());
         }
-        add("transformer", weights, conversion.max(activations) + self.sampler());
-        let [weights, conversion] = self.weights(Part::Vae, &VaeDecoder::NAMES)?;
-        add("decoder", weights, conversion.max(self.decoder(tiling)) + 4 * self.latents() + self.text_kept());
+        add("transformer", weights.total, weights.conversion.max(activations) + self.sampler());
+        let weights = self.weights(Part::Vae, &VaeDecoder::NAMES)?;
+        let activations = weights.conversion.max(self.decoder(tiling));
+        add("decoder", weights.total, activations + 4 * self.latents() + self.text_kept());
         add("output", 0, self.output() + 2 * self.latents() + self.text_kept());
         Ok(MemoryPlan { stages, available: memory::available() })
     }
 
-    /// Weights of a part, and what converting them takes beside them.
-    fn weights(&self, part: Part, names: &Names<'_>) -> Result<[u64; 2], EngineError> {
-        Ok(weights(&self.backbone.weights(part)?, names, self.request.precision))
+    fn weights(&self, part: Part, names: &Names<'_>) -> Result<Weights, EngineError> {
+        Ok(Weights::new(&self.backbone.weights(part)?, names, self.request.precision))
     }
 
     fn video_tokens(&self) -> u64 {
@@ -157,27 +156,26 @@ impl Subject<'_> {
     }
 
     /// Biases of all heads by distance, and beside them attention or the two halves of the gated layer.
-    fn text_encoder(&self) -> u64 {
+    fn text_encoder(&self, weights: &Weights) -> u64 {
         let text = &self.backbone.text;
         let tokens = self.backbone.dit.max_text_seq_length as u64;
         let [width, inner, hidden] = [text.d_model, text.num_heads * text.d_kv, text.d_ff].map(|size| size as u64);
         let bias = F32 * text.num_heads as u64 * tokens * tokens;
         let buckets = size_of::<i64>() as u64 * tokens * tokens;
-        let layer = F32 * tokens * (3 * width + (5 * inner).max(2 * hidden + PANEL));
-        let panel = F32 * PANEL * width.max(inner).max(hidden);
+        let layer = F32 * tokens * (3 * width + (5 * inner).max(2 * hidden));
+        let panel = weights.panel(tokens, width.max(inner).max(hidden));
         bias + buckets.max(layer + panel) + self.text_kept()
     }
 
     /// In the feed-forward layer, six times the tokens: these, their normed copy, and hidden ones of four times the
     /// width. Attention has fewer: tokens, queries, keys, values and results, and what the adapter adds.
-    fn transformer(&self, face_tokens: u64) -> u64 {
+    fn transformer(&self, weights: &Weights, face_tokens: u64) -> u64 {
         let dit = &self.backbone.dit;
         let width = dit.width() as u64;
         let tokens = dit.max_text_seq_length as u64 + self.video_tokens() + face_tokens;
         // For each token the angles, padded, and their pieces while that happens; of each head a sum.
         let angles = 4 * dit.attention_head_dim as u64 + dit.num_attention_heads as u64;
-        let panel = PANEL * 4 * width;
-        F32 * (tokens * (6 * width + angles + PANEL.min(4 * width)) + panel)
+        F32 * tokens * (6 * width + angles) + weights.panel(tokens, 4 * width)
     }
 
     /// Latents of before and after the step, predictions, noise, and what came from a file; embeddings.
@@ -213,7 +211,7 @@ impl Subject<'_> {
         let pictures = frames / F32;
         let one = pictures / self.settings.frames as u64;
         let tensors = if self.request.tensors.is_some() { 2 * frames } else { 0 };
-        frames + tensors.max(3 * pictures + 8 * one)
+        frames + tensors.max(2 * pictures + 8 * one)
     }
 }
 
@@ -228,36 +226,60 @@ impl Person<'_> {
         F32 * (2 * self.references * self.image_tokens * self.config.vision_hidden_size) as u64
     }
 
-    /// The widest perceiver at work on all references: its memory projected, normed, joined with the queries, keys and
+    /// The widest perceiver at work on all references: its memory projected, the same normed and with the queries, keys and
     /// values of both.
     fn conditions(&self) -> u64 {
         let width = self.config.id_perceiver.dim.max(self.config.face_perceiver.dim);
         let tokens = self.image_tokens + self.config.id_perceiver.tokens.max(self.config.face_perceiver.tokens);
-        self.features() + F32 * (self.references * tokens * width * 5) as u64
+        self.features() + F32 * (self.references * tokens * width * 4) as u64
     }
 }
 
-/// Bytes of a network's weights in memory, and of the largest of them as the file has it, if that is converted.
-fn weights(checkpoint: &Checkpoint, names: &Names<'_>, precision: Precision) -> [u64; 2] {
-    let (mut total, mut conversion) = (0, 0);
-    for (name, entry) in checkpoint.entries() {
-        if names.ignored.iter().any(|part| name.starts_with(part) || name.ends_with(part)) {
-            continue;
+/// A network's weights in memory.
+struct Weights {
+    total: u64,
+    /// The largest tensor as the file has it, of those that are converted.
+    conversion: u64,
+    /// Whether some are in 16 bits, which products widen.
+    narrow: bool,
+}
+
+impl Weights {
+    fn new(checkpoint: &Checkpoint, names: &Names<'_>, precision: Precision) -> Self {
+        let mut weights = Self { total: 0, conversion: 0, narrow: false };
+        for (name, entry) in checkpoint.entries() {
+            if names.ignored.iter().any(|part| name.starts_with(part) || name.ends_with(part)) {
+                continue;
+            }
+            let elements = entry.elements() as u64;
+            // Vectors are f32 whatever the precision.
+            let bytes = match precision {
+                _ if entry.shape.len() < 2 => elements * F32,
+                Precision::Stored => entry.bytes().min(elements * F32),
+                Precision::F32 => elements * F32,
+                Precision::Bf16 | Precision::F16 => elements * 2,
+            };
+            weights.total += bytes;
+            weights.narrow |= bytes < elements * F32;
+            if bytes != entry.bytes() {
+                weights.conversion = weights.conversion.max(entry.bytes());
+            }
         }
-        let elements = entry.elements() as u64;
-        // Vectors are f32 whatever the precision.
-        let bytes = match precision {
-            _ if entry.shape.len() < 2 => elements * F32,
-            Precision::Stored => entry.bytes().min(elements * F32),
-            Precision::F32 => elements * F32,
-            Precision::Bf16 | Precision::F16 => elements * 2,
-        };
-        total += bytes;
-        if bytes != entry.bytes() {
-            conversion = conversion.max(entry.bytes());
+        weights
+    }
+
+    fn and(self, other: Self) -> Self {
+        Self {
+            total: self.total + other.total,
+            conversion: self.conversion.max(other.conversion),
+            narrow: self.narrow || other.narrow,
         }
     }
-    [total, conversion]
+
+    /// Some rows of a weight in f32, and what they give.
+    fn panel(&self, tokens: u64, width: u64) -> u64 {
+        if self.narrow { F32 * (PANEL * width + PANEL.min(width) * tokens) } else { 0 }
+    }
 }
 
 fn file_bytes(files: &[PathBuf]) -> u64 {
