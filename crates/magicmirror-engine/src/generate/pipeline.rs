@@ -16,8 +16,8 @@ use magicmirror_models::weights::{ParamNames, save_safetensors};
 
 use super::denoise::{Denoised, Denoiser};
 use super::noise::Noise;
-use super::report::{Report, WeightHashes};
 use super::plan::{self, Person, Subject};
+use super::report::{Report, WeightHashes};
 use super::{Request, Settings};
 use crate::EngineError;
 use crate::backbone::{Backbone, Part};

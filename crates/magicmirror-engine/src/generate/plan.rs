@@ -135,8 +135,7 @@ impl Subject<'_> {
     /// Angles or a table for each video token, for the whole run.
     fn positions(&self) -> u64 {
         let dit = &self.backbone.dit;
-        let values =
-            if dit.use_rotary_positional_embeddings { 2 * dit.attention_head_dim } else { dit.width() };
+        let values = if dit.use_rotary_positional_embeddings { 2 * dit.attention_head_dim } else { dit.width() };
         F32 * self.video_tokens() * values as u64
     }
 

@@ -102,7 +102,11 @@ impl Encoders {
 
     /// Sizes of the vision encoder.
     pub(crate) fn vision_config(&self) -> Result<VisionConfig, WeightsError> {
-        if self.vision.is_dir() { VisionConfig::read(&self.vision.join("config.json")) } else { Ok(VisionConfig::clip_vit_l14()) }
+        if self.vision.is_dir() {
+            VisionConfig::read(&self.vision.join("config.json"))
+        } else {
+            Ok(VisionConfig::clip_vit_l14())
+        }
     }
 
     /// The files of weights that are read; of a folder all that it holds.

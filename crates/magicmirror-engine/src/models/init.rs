@@ -1,9 +1,7 @@
 use std::path::Path;
 
 use burn::tensor::Device;
-use magicmirror_models::adapter::{
-    Adapter, AdapterConfig, BackboneSizes, check_photomaker, import_photomaker,
-};
+use magicmirror_models::adapter::{Adapter, AdapterConfig, BackboneSizes, check_photomaker, import_photomaker};
 use magicmirror_models::vision::vit::{VisionConfig, open_photomaker};
 
 use crate::EngineError;

@@ -117,12 +117,7 @@ fn forget_peak() {
 }
 
 /// Changes some fields of a part's configuration, and writes weights that fit it.
-fn rewrite<M: Module>(
-    folder: &Path,
-    stem: &str,
-    changes: &Value,
-    build: impl FnOnce(Value, &mut Params<'_, '_>) -> M,
-) {
+fn rewrite<M: Module>(folder: &Path, stem: &str, changes: &Value, build: impl FnOnce(Value, &mut Params<'_, '_>) -> M) {
     let path = folder.join("config.json");
     let mut config: Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
     config.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
@@ -263,7 +258,9 @@ fn cases() -> Vec<Case> {
             ..case("200 references", [128, 192, 5])
         },
         Case {
-            vae: Some(json!({"block_out_channels": [128, 256, 256, 512], "norm_num_groups": 32, "layers_per_block": 3})),
+            vae: Some(
+                json!({"block_out_channels": [128, 256, 256, 512], "norm_num_groups": 32, "layers_per_block": 3}),
+            ),
             ..case("released VAE's widths", [96, 144, 17])
         },
         Case {

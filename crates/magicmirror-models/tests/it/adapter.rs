@@ -5,8 +5,8 @@ use std::path::Path;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use magicmirror_models::adapter::{
-    Adapter, AdapterConfig, AdapterError, Conditions, FaceFeatures, IdentityConditioner,
-    IdentityError, Modules, expand_class_word, import_photomaker,
+    Adapter, AdapterConfig, AdapterError, Conditions, FaceFeatures, IdentityConditioner, IdentityError, Modules,
+    expand_class_word, import_photomaker,
 };
 use magicmirror_models::dit::{
     BlockFactors, Dit, DitConfig, DitInput, Factors, LayerConditioner, Positions, Unconditioned,
