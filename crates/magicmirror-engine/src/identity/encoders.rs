@@ -101,6 +101,40 @@ impl Encoders {
         Ok(Self { recogniser, vision })
     }
 
+    /// Sizes of the vision encoder.
+    pub(crate) fn vision_config(&self) -> Result<VisionConfig, WeightsError> {
+        if self.vision.is_dir() {
+            VisionConfig::read(&self.vision.join("config.json"))
+        } else {
+            Ok(VisionConfig::clip_vit_l14())
+        }
+    }
+
+    /// The files of weights that are read; of a folder all that it holds.
+    pub(crate) fn files(&self) -> Vec<PathBuf> {
+        let mut files = match std::fs::read_dir(&self.vision) {
+            Ok(entries) => entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| path.is_file()).collect(),
+            Err(_) => vec![self.vision.clone()],
+        };
+        files.sort();
+        if let RecogniserSource::File(recogniser) = &self.recogniser {
+            files.push(recogniser.clone());
+        }
+        files
+    }
+
+    /// SHA-256 of all files of both networks.
+    ///
+    /// # Errors
+    /// When one cannot be read.
+    pub(crate) fn sha256(&self) -> Result<String, EngineError> {
+        let built_in = match &self.recogniser {
+            RecogniserSource::BuiltInDlib => sha256(DLIB),
+            RecogniserSource::File(_) => String::new(),
+        };
+        Ok(sha256(format!("{built_in} {}", sha256_of_files(&self.files())?).as_bytes()))
+    }
+
     /// The recogniser alone.
     ///
     /// # Errors
@@ -112,33 +146,13 @@ impl Encoders {
         })
     }
 
-    /// SHA-256 of all files of both networks.
-    ///
-    /// # Errors
-    /// When one cannot be read.
-    pub(crate) fn sha256(&self) -> Result<String, EngineError> {
-        let recogniser = match &self.recogniser {
-            RecogniserSource::BuiltInDlib => sha256(DLIB),
-            RecogniserSource::File(path) => sha256_of_files(std::slice::from_ref(path))?,
-        };
-        let mut vision = vec![self.vision.clone()];
-        if self.vision.is_dir() {
-            let entries = std::fs::read_dir(&self.vision).map_err(EngineError::io(&self.vision))?;
-            vision = entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| path.is_file()).collect();
-            vision.sort();
-        }
-        Ok(sha256(format!("{recogniser} {}", sha256_of_files(&vision)?).as_bytes()))
-    }
-
     pub(super) fn load(&self, device: &Device) -> Result<Networks, EngineError> {
         let recogniser = self.load_recogniser(device)?;
-        let (config, vision) = if self.vision.is_dir() {
-            let (config, vision, _) = VisionTransformer::load_folder(&self.vision, Precision::Stored, device)?;
-            (config, vision)
+        let config = self.vision_config()?;
+        let vision = if self.vision.is_dir() {
+            VisionTransformer::load_folder(&self.vision, Precision::Stored, device)?.1
         } else {
-            let config = VisionConfig::clip_vit_l14();
-            let (vision, _) = VisionTransformer::load_photomaker(&self.vision, &config, Precision::Stored, device)?;
-            (config, vision)
+            VisionTransformer::load_photomaker(&self.vision, &config, Precision::Stored, device)?.0
         };
         let preprocessor = self.vision.join("preprocessor_config.json");
         let preprocessing = if preprocessor.is_file() {
