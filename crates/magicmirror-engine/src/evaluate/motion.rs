@@ -37,16 +37,9 @@ pub(super) struct Movement {
 
 /// Movement between the frames of a video, those without a face being gaps. `None` where no two frames follow each other.
 pub(super) fn between_frames(faces: &[Option<DetectedFace>]) -> Option<Movement> {
-    let first = faces.iter().flatten().next()?;
-    let diagonal = f64::from(first.size()[0]).hypot(f64::from(first.size()[1]));
-    let points: Vec<Option<Points>> = faces.iter().map(|face| face.map(|face| scaled(&face, diagonal))).collect();
-    let steps: Vec<Distance> = points
-        .windows(2)
-        .filter_map(|pair| Some(distance(&pair[0]?, &pair[1]?)))
-        .filter(|step| step.together.is_finite())
-        .collect();
-    let largest = |of: fn(&Distance) -> f64| steps.iter().map(of).max_by(f64::total_cmp);
-    let found: Vec<Points> = points.iter().copied().flatten().collect();
+    let steps = steps(faces);
+    let largest = |of: fn(&Distance) -> f64| steps.iter().flatten().map(of).max_by(f64::total_cmp);
+    let found: Vec<Points> = points_in_frames(faces).into_iter().flatten().collect();
     let any = found.iter().enumerate().flat_map(|(index, a)| found[..index].iter().map(|b| distance(a, b).together));
     Some(Movement {
         consecutive: largest(|step| step.together)?,
@@ -55,15 +48,24 @@ pub(super) fn between_frames(faces: &[Option<DetectedFace>]) -> Option<Movement>
     })
 }
 
+/// How far the landmarks move from each frame to the next; `None` where one of the two shows no face.
+pub(super) fn steps(faces: &[Option<DetectedFace>]) -> Vec<Option<Distance>> {
+    points_in_frames(faces).windows(2).map(|pair| Some(distance(&pair[0]?, &pair[1]?))).collect()
+}
+
+/// Landmarks in units of the first face's diagonal.
+fn points_in_frames(faces: &[Option<DetectedFace>]) -> Vec<Option<Points>> {
+    let [width, height] = faces.iter().flatten().next().map_or([1.0; 2], DetectedFace::size);
+    let diagonal = f64::from(width).hypot(f64::from(height));
+    let scaled = |face: DetectedFace| face.landmarks.map(|point| point.map(|value| f64::from(value) / diagonal));
+    faces.iter().map(|face| face.map(scaled)).collect()
+}
+
 fn in_box(face: &DetectedFace) -> Option<Points> {
     let [left, top, ..] = face.bounds.map(f64::from);
     let [width, height] = face.size().map(f64::from);
     (width > 0.0 && height > 0.0)
         .then(|| face.landmarks.map(|[x, y]| [(f64::from(x) - left) / width, (f64::from(y) - top) / height]))
-}
-
-fn scaled(face: &DetectedFace, unit: f64) -> Points {
-    face.landmarks.map(|point| point.map(|value| f64::from(value) / unit))
 }
 
 fn distance(a: &Points, b: &Points) -> Distance {
