@@ -118,6 +118,12 @@ impl<'a> Run<'a> {
         report::ensure_writable_in(output)?;
         let cache = Cache::new(output.join("cache"))?;
 
+        if let Some(folder) = request.weights.as_ref().filter(|folder| !folder.is_dir()) {
+            return Err(EngineError::options(
+                format!("--weights is no folder: {}", folder.display()),
+                "leave it out, or give the folder that holds the weights of metrics",
+            ));
+        }
         let weights = WeightsFolder(request.weights.clone());
         let (mut files, absent) = recogniser_files(&weights);
         files.extend(request.recognisers.iter().cloned());

@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod cancel;
+mod evaluate;
 mod faces;
 mod identity;
 mod lab;

@@ -69,7 +69,7 @@ pub(super) fn dots(label: &str, rows: &[(&str, Estimate)]) -> String {
     let Some(axis) = Axis::around(rows.iter().flat_map(|(_, e)| ends(e)).chain([0.0])) else { return nothing(label) };
     let (width, row) = (SIZE[0], 40.0);
     let height = row * rows.len() as f64 + 34.0;
-    let [left, _, right, bottom] = [14.0, 0.0, 14.0, 24.0];
+    let [left, right, bottom] = [30.0, 30.0, 24.0];
     let x = |value: f64| left + axis.part(value) * (width - left - right);
     let mut svg = start(label, [width, height]);
     for tick in axis.ticks() {
