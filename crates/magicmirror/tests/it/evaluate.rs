@@ -39,7 +39,7 @@ fn number(result: &Value, name: &str) -> f64 {
 }
 
 fn meadow() -> RgbImage {
-    RgbImage::from_pixel(64, 64, Rgb([90, 120, 60]))
+    RgbImage::from_pixel(200, 200, Rgb([90, 120, 60]))
 }
 
 const ADA: &str =
@@ -95,7 +95,8 @@ fn translation_moves_the_face_and_not_its_expression() {
     // Twelve pixels of a diagonal of about 140, five times in the length of all differences.
     let expected = 12.0 * 5f64.sqrt() / 140.0;
     assert!((number(&video, "fm_inter") / expected - 1.0).abs() < 0.15, "{} {expected}", number(&video, "fm_inter"));
-    assert!(number(&video, "fm_ref") < 0.2 * expected, "{}", number(&video, "fm_ref"));
+    // The detector is a pixel or two off. If position counted, it would be 18 pixels of 87, five times: 0.46.
+    assert!(number(&video, "fm_ref") < 0.1, "{}", number(&video, "fm_ref"));
     let strided = evaluate(&lab, &["--frame-stride", "3"])["videos"][0].clone();
     assert_eq!(strided["frames"][1]["frame"], 3);
     assert!(number(&strided, "fm_inter") > 2.5 * number(&video, "fm_inter"));
