@@ -1,3 +1,4 @@
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
@@ -15,8 +16,9 @@ use magicmirror_models::weights::{ParamNames, save_safetensors};
 
 use super::denoise::{Denoised, Denoiser};
 use super::noise::Noise;
+use super::plan::{self, Person, Subject};
 use super::report::{Report, WeightHashes};
-use super::{Request, Settings, plan};
+use super::{Request, Settings};
 use crate::EngineError;
 use crate::backbone::{Backbone, Part};
 use crate::event::{Control, Event, Stage};
@@ -75,7 +77,8 @@ struct IdentitySource {
 }
 
 enum FeatureSource {
-    File(PathBuf),
+    /// Computed before.
+    Known(FaceFeatures),
     Photos(Encoders),
 }
 
@@ -102,13 +105,19 @@ impl<'a> Run<'a> {
         if let Some(tensors) = &request.tensors {
             ensure_writable(tensors)?;
         }
-        let identity = IdentitySource::new(request, &backbone)?;
+        let identity = IdentitySource::new(request, &backbone, device)?;
         let latent_frames = (settings.frames - 1) / backbone.vae.temporal_compression_ratio + 1;
         let patch_frames = backbone.dit.patch_size_t.unwrap_or(1);
         let padding_frames = latent_frames.next_multiple_of(patch_frames) - latent_frames;
 
-        let adapter = identity.as_ref().map(|source| source.adapter.as_path());
-        let tiling = plan::choose_tiling(&backbone, &settings, adapter, request, device, control)?;
+        let subject = Subject {
+            backbone: &backbone,
+            settings: &settings,
+            request,
+            person: identity.as_ref().map(|source| source.person(request)).transpose()?,
+            latent_frames: [latent_frames, latent_frames + padding_frames],
+        };
+        let tiling = plan::choose_tiling(&subject, device, control)?;
         let [height, width] = [settings.height, settings.width].map(|size| size / backbone.spatial_compression());
         backbone.vae.check_tiling(tiling, [height, width])?;
         let positions = Positions::new(&backbone.dit, latent_frames + padding_frames, height, width, device)?;
@@ -134,7 +143,7 @@ impl<'a> Run<'a> {
     fn extract_identity(&self, control: &mut Control<'_>) -> Result<Option<FaceFeatures>, EngineError> {
         let Some(source) = &self.identity else { return Ok(None) };
         let features = match &source.features {
-            FeatureSource::File(path) => FaceFeatures::load(path, self.device)?,
+            FeatureSource::Known(features) => features.clone(),
             FeatureSource::Photos(encoders) => {
                 identity::encode(&self.request.references, encoders, &self.request.faces, self.device, control)?
             }
@@ -266,11 +275,13 @@ impl<'a> Run<'a> {
             })?;
             let latents = latents.narrow(1, self.padding_frames, self.latent_frames);
             let latents = self.backbone.vae.unscale(vae_layout_from_denoiser(latents));
-            let decoded = decoder.decode(latents, self.tiling, &mut |done, total| {
-                control.advance(Stage::Decode, done as f64 / total as f64)
+            let mut decoded = Vec::new();
+            let mut progress = |done, total| control.advance(Stage::Decode, done as f64 / total as f64);
+            decoder.decode_each(latents, self.tiling, &mut progress, &mut |frames| {
+                decoded.push((frames / 2.0 + 0.5).clamp(0.0, 1.0));
+                ControlFlow::Continue(())
             })?;
-            let frames = denoiser_layout_from_vae(decoded).squeeze_dim::<4>(0);
-            Ok((frames / 2.0 + 0.5).clamp(0.0, 1.0))
+            Ok(denoiser_layout_from_vae(Tensor::cat(decoded, 2)).squeeze_dim(0))
         })
     }
 
@@ -333,7 +344,7 @@ fn check_weights(
 }
 
 impl IdentitySource {
-    fn new(request: &Request, backbone: &Backbone) -> Result<Option<Self>, EngineError> {
+    fn new(request: &Request, backbone: &Backbone, device: &Device) -> Result<Option<Self>, EngineError> {
         let has_photos = !request.references.is_empty();
         let adapter = match (&request.adapter, has_photos, &request.identity) {
             (None, false, None) => return Ok(None),
@@ -366,10 +377,21 @@ impl IdentitySource {
             text_embed_dim: backbone.dit.text_embed_dim,
         })?;
         let features = match &request.identity {
-            Some(path) => FeatureSource::File(path.clone()),
+            Some(path) => FeatureSource::Known(FaceFeatures::load(path, device)?),
             None => FeatureSource::Photos(Encoders::of_adapter(&adapter, &config, &request.faces)?),
         };
         Ok(Some(Self { adapter, config, features }))
+    }
+
+    /// What the memory plan needs to know.
+    fn person(&self, request: &Request) -> Result<Person<'_>, EngineError> {
+        let (references, image_tokens, face_networks) = match &self.features {
+            FeatureSource::Known(features) => (features.references(), features.vision_last.dims()[1], Vec::new()),
+            FeatureSource::Photos(encoders) => {
+                (request.references.len(), encoders.vision_config()?.tokens(), encoders.files())
+            }
+        };
+        Ok(Person { adapter: &self.adapter, config: &self.config, references, image_tokens, face_networks })
     }
 }
 
