@@ -127,6 +127,14 @@ pub enum EngineError {
         /// The photo.
         path: PathBuf,
     },
+    /// A line of a manifest that cannot be carried out.
+    #[error("{place}: {error}")]
+    Line {
+        /// File and line.
+        place: String,
+        /// What is wrong.
+        error: Box<EngineError>,
+    },
     /// Videos that cannot be judged.
     #[error("{} of {total} videos cannot be judged:\n  {}\n\nhint: mend or remove them; what was measured of the others is kept in {}", problems.len(), problems.join("\n  "), cache.display())]
     Videos {

@@ -10,6 +10,7 @@ mod identity;
 mod manifest;
 pub mod metric;
 mod motion;
+mod prompts;
 mod report;
 mod results;
 mod run;
@@ -17,6 +18,7 @@ mod statistics;
 mod thumbnail;
 
 pub use manifest::{Entry, Manifest};
+pub use prompts::{PromptsRequest, write_prompts};
 pub use results::{FrameResult, ModelResult, ResultSettings, Results, VideoResult};
 pub use run::{Request, evaluate};
 pub use statistics::Estimate;
