@@ -8,5 +8,6 @@ mod evaluate;
 mod faces;
 mod identity;
 mod lab;
+mod manifest;
 mod models;
 mod outputs;
