@@ -52,8 +52,9 @@ pub struct Request {
 pub fn evaluate(request: &Request, device: &Device, control: &mut Control<'_>) -> Result<Results, EngineError> {
     let manifest = Manifest::read(&request.manifest)?;
     let run = Run::prepare(request, manifest, device, control)?;
-    let people = run.read_people(control)?;
-    let (videos, keys) = run.judge_all(&people, control)?;
+    let kept = || EngineError::kept_in(&request.output);
+    let people = run.read_people(control).map_err(kept())?;
+    let (videos, keys) = run.judge_all(&people, control).map_err(kept())?;
     let results = run.sum_up(videos, &keys)?;
     control.stage(Stage::Write, 0.0, |_| {
         let thumbnails = |video: usize| Ok(run.seen(&keys[video])?.thumbnails);
@@ -149,7 +150,7 @@ impl<'a> Run<'a> {
                 Opened::Absent(absent) => not_computed.push(absent),
             }
         }
-        if manifest.entries.iter().all(|entry| entry.identity.is_empty()) {
+        if photos.is_empty() {
             control.warn("no video has reference photos: similarities cannot be computed");
         } else if photos.len() == 1 {
             control.warn("all videos mean the same person: there are no strangers to compare with");

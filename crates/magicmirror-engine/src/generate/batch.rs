@@ -54,7 +54,7 @@ pub fn generate_manifest(
     control.emit(Event::Note(format!("{made} videos to make, {} are there", total - made)));
     if !batch.videos.is_empty() {
         let (request, _shipped) = shipped::fill_in(&batch.common(request), control)?;
-        batch.run(&request, device, control)?;
+        batch.run(&request, device, control).map_err(EngineError::kept_in(folder))?;
     }
     let manifest = write_manifest(manifest, request.seed, folder)?;
     Ok(GeneratedSet { manifest, made, kept: total - made })

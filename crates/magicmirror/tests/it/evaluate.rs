@@ -193,7 +193,7 @@ fn bad_input_is_told() {
             options: &[],
             message: &["no face found in: meadow.png"],
         },
-        Case { lines: "{\"video\":\"empty\"}", options: &[], message: &["set.jsonl:1", "no frame", "empty"] },
+        Case { lines: "{\"video\":\"empty\"}", options: &[], message: &["set.jsonl:1", "no video frames in: empty"] },
         Case { lines: "{\"video\":\"nothing.gif\"}", options: &[], message: &["set.jsonl:1", "nothing.gif"] },
         Case { lines: ADA, options: &["--frame-stride", "0"], message: &["--frame-stride is 0"] },
         Case { lines: ADA, options: &["--recogniser", "ada.png"], message: &["ada.png"] },
