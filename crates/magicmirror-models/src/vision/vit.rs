@@ -267,11 +267,7 @@ impl VisionTransformer {
 /// # Errors
 /// When it cannot be read.
 pub fn open_photomaker(path: &Path) -> Result<Checkpoint, WeightsError> {
-    if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("safetensors")) {
-        Checkpoint::open_file(path)
-    } else {
-        Checkpoint::open_torch(path)
-    }
+    Checkpoint::open_any(path)
 }
 
 #[derive(Module, Debug)]

@@ -123,6 +123,18 @@ impl Checkpoint {
         Ok(Self { path: path.to_owned(), files: vec![path.to_owned()], entries, memory: BTreeMap::new() })
     }
 
+    /// Opens a file of either format: safetensors where its name ends so, else `PyTorch`'s.
+    ///
+    /// # Errors
+    /// As [`Self::open_file`] and [`Self::open_torch`].
+    pub fn open_any(path: &Path) -> Result<Self, WeightsError> {
+        if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("safetensors")) {
+            Self::open_file(path)
+        } else {
+            Self::open_torch(path)
+        }
+    }
+
     /// Tensors (f32) that were read from `path` in some other format.
     ///
     /// # Panics
