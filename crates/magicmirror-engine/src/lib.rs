@@ -6,6 +6,7 @@
 
 pub mod backbone;
 mod error;
+pub mod evaluate;
 mod event;
 mod files;
 pub mod frames;
