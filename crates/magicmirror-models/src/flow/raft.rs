@@ -47,13 +47,7 @@ impl Raft {
         let names = Names {
             prefix: if parallel { "module." } else { "" },
             // A block's third norm is stored twice: by itself, and in the shortcut, which is where it is read here.
-            ignored: &[
-                "num_batches_tracked",
-                "norm3.weight",
-                "norm3.bias",
-                "norm3.running_mean",
-                "norm3.running_var",
-            ],
+            ignored: &["num_batches_tracked", "norm3.weight", "norm3.bias", "norm3.running_mean", "norm3.running_var"],
         };
         Ok(checkpoint.load(names, Precision::F32, device, Self::new)?.0)
     }

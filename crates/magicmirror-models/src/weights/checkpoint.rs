@@ -97,6 +97,18 @@ impl Checkpoint {
         Ok(checkpoint)
     }
 
+    /// Opens a folder as transformers writes it: `model.safetensors`, its shards, or `pytorch_model.bin`.
+    ///
+    /// # Errors
+    /// When there is none of them, or a file is not whole.
+    pub fn open_model_folder(folder: &Path) -> Result<Self, WeightsError> {
+        let pickled = folder.join("pytorch_model.bin");
+        match Self::open_folder(folder, "model") {
+            Err(WeightsError::NotFound { .. }) if pickled.is_file() => Self::open_torch(&pickled),
+            opened => opened,
+        }
+    }
+
     /// Opens one safetensors file.
     ///
     /// # Errors

@@ -5,7 +5,9 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
-use super::{Bytes, MAX_PICKLE_BYTES, Machine, Refused, StoredTensor, Tensor, Value, described_tensors, invalid, locate};
+use super::{
+    Bytes, MAX_PICKLE_BYTES, Machine, Refused, StoredTensor, Tensor, Value, described_tensors, invalid, locate,
+};
 use crate::weights::WeightsError;
 
 /// The pickle of the magic number, with which every file begins, and of the version, of which there is one.
