@@ -127,6 +127,16 @@ pub enum EngineError {
         /// The photo.
         path: PathBuf,
     },
+    /// Videos that cannot be judged.
+    #[error("{} of {total} videos cannot be judged:\n  {}\n\nhint: mend or remove them; what was measured of the others is kept in {}", problems.len(), problems.join("\n  "), cache.display())]
+    Videos {
+        /// Videos in all.
+        total: usize,
+        /// Each such video, with its place in the manifest.
+        problems: Vec<String>,
+        /// Where measurements are kept.
+        cache: PathBuf,
+    },
     /// Reading or writing weights.
     #[error(transparent)]
     Weights(#[from] WeightsError),

@@ -1,3 +1,22 @@
-//! From a folder of videos, of any model, to the paper's tables (section 4.1).
+//! From videos, of any model, to the paper's tables (section 4.1).
+//!
+//! [`evaluate`] reads a [`Manifest`], looks at every video once, and writes numbers, tables and a page. Faces are found and
+//! embedded in `faces`, compared in `identity`, their motion measured in `motion`; metrics with networks of their own
+//! implement [`metric::Metric`].
 
+mod cache;
+mod faces;
+mod identity;
+mod manifest;
 pub mod metric;
+mod motion;
+mod report;
+mod results;
+mod run;
+mod statistics;
+mod thumbnail;
+
+pub use manifest::{Entry, Manifest};
+pub use results::{FrameResult, ModelResult, ResultSettings, Results, VideoResult};
+pub use run::{Request, evaluate};
+pub use statistics::Estimate;

@@ -25,6 +25,8 @@ pub enum Stage {
     Decode,
     /// Encoding frames to latents.
     EncodeFrames,
+    /// Judging videos.
+    Evaluate,
     /// Writing the files.
     Write,
     /// Downloading a file.
@@ -41,6 +43,7 @@ impl Stage {
             Self::Denoise => "denoising",
             Self::Decode => "decoding frames",
             Self::EncodeFrames => "encoding frames",
+            Self::Evaluate => "judging videos",
             Self::Write => "writing",
             Self::Download => "downloading",
         }

@@ -19,7 +19,7 @@ pub use face::DetectedFace;
 
 use crate::EngineError;
 use crate::event::{Control, Stage};
-use encoders::load_detector;
+pub(crate) use encoders::{built_in_dlib, built_in_weights_sha256, load_detector};
 
 /// A face lower than this is told to be small: the recognisers look at 112 pixels.
 const SMALL_FACE: f32 = 80.0;

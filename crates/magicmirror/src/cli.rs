@@ -1,5 +1,6 @@
 //! The commands: one file a verb. Each parses, asks the engine, and prints data on stdout.
 
+mod evaluate;
 mod generate;
 mod identity;
 mod latents;
@@ -25,6 +26,8 @@ pub(crate) struct Cli {
 enum Command {
     /// Generate a video from a prompt, and from photos of a person if given
     Generate(Box<generate::Generate>),
+    /// Judge videos by the paper's metrics
+    Evaluate(evaluate::Evaluate),
     /// Read faces from photos
     #[command(subcommand)]
     Identity(identity::Identity),
@@ -40,6 +43,7 @@ impl Cli {
         let show = !self.no_progress;
         match self.command {
             Command::Generate(command) => command.run(show),
+            Command::Evaluate(command) => command.run(show),
             Command::Identity(command) => command.run(show),
             Command::Latents(command) => command.run(show),
             Command::Models(command) => command.run(show),

@@ -26,12 +26,20 @@ pub struct Column {
     pub better: Better,
     /// What it is, in one sentence that names the source.
     pub definition: Cow<'static, str>,
+    /// Whether it is one of the paper's numbers, shown first.
+    pub headline: bool,
 }
 
 impl Column {
     /// A column.
     pub fn new(name: impl Into<Cow<'static, str>>, better: Better, definition: impl Into<Cow<'static, str>>) -> Self {
-        Self { name: name.into(), better, definition: definition.into() }
+        Self { name: name.into(), better, definition: definition.into(), headline: false }
+    }
+
+    /// The same, shown first.
+    #[must_use]
+    pub fn headline(self) -> Self {
+        Self { headline: true, ..self }
     }
 }
 

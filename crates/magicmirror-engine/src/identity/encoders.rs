@@ -11,6 +11,7 @@ use magicmirror_models::weights::{Precision, WeightsError};
 
 use super::FaceOptions;
 use crate::EngineError;
+use crate::files::sha256;
 
 /// MTCNN's weights (MIT), part of the program so that faces need no download.
 const MTCNN: &[u8] = include_bytes!("../../../../assets/face/mtcnn.safetensors");
@@ -102,7 +103,7 @@ impl Encoders {
 
     pub(super) fn load(&self, device: &Device) -> Result<Networks, EngineError> {
         let recogniser = match &self.recogniser {
-            RecogniserSource::BuiltInDlib => built_in(DLIB, |path| Recogniser::load(path, device))?,
+            RecogniserSource::BuiltInDlib => built_in_dlib(device)?,
             RecogniserSource::File(path) => Recogniser::load(path, device)?,
         };
         let (config, vision) = if self.vision.is_dir() {
@@ -165,8 +166,18 @@ impl RecogniserSource {
     }
 }
 
+/// dlib's recogniser.
+pub(crate) fn built_in_dlib(device: &Device) -> Result<Recogniser, EngineError> {
+    built_in(DLIB, |path| Recogniser::load(path, device))
+}
+
+/// SHA-256 of the weights that come with the program.
+pub(crate) fn built_in_weights_sha256() -> String {
+    sha256(&[MTCNN, DLIB].concat())
+}
+
 /// The face detector.
-pub(super) fn load_detector(min_face: usize) -> Result<Mtcnn, EngineError> {
+pub(crate) fn load_detector(min_face: usize) -> Result<Mtcnn, EngineError> {
     if min_face < 12 {
         return Err(EngineError::OutOfRange {
             option: "--min-face",
