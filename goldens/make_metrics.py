@@ -3,11 +3,13 @@
 usage: make_metrics.py [OUT_DIR]    needs: torch, torchvision 0.24, transformers, safetensors, ftfy, regex, numpy
 Writes OUT_DIR/expected.safetensors (results only: weights and inputs are drawn from a hash of their names, which
 `magicmirror-testkit` computes too), OUT_DIR/clip_config.json, OUT_DIR/tokens.json, and OUT_DIR/legacy.pth with
-legacy.safetensors, the same small state dict as torch.save wrote it before version 1.6 and as safetensors.
+legacy.safetensors, the same small state dict as torch.save wrote it before version 1.6 (its storages are named by their
+addresses, which differ from run to run) and as safetensors.
 
 A value: FNV-1a (64 bits) of the name is the seed; value i is splitmix64's output for state seed + (i + 1) * golden, its
 upper 24 bits taken to -1..1 (u). Tensors of two axes or more: u * sqrt(6 / fan_in), fan_in being the product of all axes
-but the first; running_var: 1 + 0.5 u; other vectors called weight: 1 + 0.2 u; other vectors: 0.1 u. Images: 127.5 (u + 1).
+but the first; running_var: 1 + 0.5 u; other vectors called weight: 1 + 0.2 u; other vectors: 0.1 u. Images: 127.5 (u + 1),
+cut to 8 bits where these are wanted.
 """
 import html
 import json
@@ -248,6 +250,19 @@ def viclip():
     return {"viclip.video": video, "viclip.text": model.text_encoder(ids)}
 
 
+def resizing():
+    """The transform of VBench's `clip_transform`, before it divides: 8-bit tensors, no antialiasing. [height, width, 3]"""
+    from torchvision.transforms import functional
+    from torchvision.transforms import InterpolationMode
+
+    out = {}
+    for name, (height, width, size) in {"smaller": (40, 61, 28), "larger": (30, 20, 28)}.items():
+        pixels = image(name, (1, 3, height, width)).to(torch.uint8)
+        resized = functional.resize(pixels, size, InterpolationMode.BICUBIC, antialias=False)
+        out[f"resized.{name}"] = functional.center_crop(resized, size)[0].permute(1, 2, 0)
+    return out
+
+
 @lru_cache
 def byte_characters():
     printable = [*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
@@ -314,7 +329,7 @@ def legacy():
 def main():
     torch.manual_seed(0)
     os.makedirs(OUT, exist_ok=True)
-    expected = {**raft(), **inception(), **clip(), **viclip()}
+    expected = {**raft(), **inception(), **clip(), **viclip(), **resizing()}
     save_file({name: value.contiguous() for name, value in expected.items()}, os.path.join(OUT, "expected.safetensors"))
     tokens()
     legacy()

@@ -54,8 +54,7 @@ impl ClipTokenizer {
             "model": {"type": "BPE", "unk_token": END, "continuing_subword_prefix": "", "end_of_word_suffix": "</w>",
                       "fuse_unk": false, "vocab": vocabulary, "merges": merges},
         });
-        let tokenizer = serde_json::from_value(tokenizer).expect("the description of the tokenizer is valid");
-        Self { tokenizer, start, end }
+        Self { tokenizer: built_in(tokenizer), start, end }
     }
 
     /// Token ids of a text, first and last token included; what goes beyond `length` is cut before the last token, as CLIP
@@ -69,6 +68,10 @@ impl ClipTokenizer {
         let words = encoding.get_ids().iter().copied().take(length - 2);
         [self.start].into_iter().chain(words).chain([self.end]).collect()
     }
+}
+
+fn built_in(description: serde_json::Value) -> Tokenizer {
+    serde_json::from_value(description).expect("the description is part of the program")
 }
 
 /// A printable character for every byte, in the order of the vocabulary: first those that are printable themselves.

@@ -53,7 +53,7 @@ impl ViClipConfig {
         let shape = |name: &str| entries.get(&format!("{prefix}{name}")).map(|entry| entry.shape.as_slice());
         let layers = |tower: &str| {
             let layer = |i: &usize| shape(&format!("{tower}.transformer.resblocks.{i}.ln_1.weight")).is_some();
-            (0..).take_while(layer).count()
+            (0..entries.len()).take_while(layer).count()
         };
         let &[vision_width, 3, 1, patch_size, _] = shape("vision_encoder.conv1.weight")? else { return None };
         let &[positions, _] = shape("vision_encoder.positional_embedding")? else { return None };
