@@ -11,5 +11,6 @@ mod report;
 mod request;
 
 pub use pipeline::{Generated, generate};
+pub(crate) use pipeline::{Loaded, load, observe};
 pub use report::Report;
 pub use request::{Preset, Request, Settings};

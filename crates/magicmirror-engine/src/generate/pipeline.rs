@@ -5,10 +5,11 @@ use std::time::Instant;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use magicmirror_media::{Provenance, check_video, check_writable, write_video};
 use magicmirror_models::adapter::{
-    Adapter, AdapterConfig, BackboneSizes, ExpandedPrompt, FaceFeatures, IdentityConditioner, expand_class_word,
+    Adapter, AdapterConfig, BackboneSizes, Conditions, ExpandedPrompt, FaceFeatures, IdentityConditioner,
+    expand_class_word,
 };
 use magicmirror_models::diffusion::Sampler;
-use magicmirror_models::dit::{Dit, LayerConditioner, Positions, Unconditioned};
+use magicmirror_models::dit::{BlockFactors, Dit, LayerConditioner, Positions, Unconditioned};
 use magicmirror_models::text::{Encoding, T5Encoder};
 use magicmirror_models::vae::{Tiling, VaeDecoder, denoiser_layout_from_vae, vae_layout_from_denoiser};
 use magicmirror_models::weights::{ParamNames, save_safetensors};
@@ -46,9 +47,51 @@ pub fn generate(request: &Request, device: &Device, control: &mut Control<'_>) -
     let noise = run.prepare_latents()?;
     let identity = run.extract_identity(control)?;
     let prompts = run.encode_prompts(identity.as_ref(), control)?;
-    let (denoised, conditions) = run.denoise(prompts, identity, noise, control)?;
+    let (denoised, conditions) = run.denoise(prompts, identity, noise, None, control)?;
     let frames = run.decode(denoised.latents.clone(), control)?;
     run.write(&frames, &denoised, &conditions, start, control)
+}
+
+/// Sees layer, query, key and numbers of tokens: see [`LayerConditioner::observe`].
+pub(crate) type Observer<'a> = &'a dyn Fn(usize, &Tensor<4>, &Tensor<4>, [usize; 3]);
+
+/// The sampling steps of a run, in which `observer` sees every attention that the identity takes part in. Nothing is
+/// written.
+pub(crate) fn observe(
+    request: &Request,
+    device: &Device,
+    observer: Observer<'_>,
+    control: &mut Control<'_>,
+) -> Result<(), EngineError> {
+    let run = Run::prepare(request, device, control)?;
+    let noise = run.prepare_latents()?;
+    let identity = run.extract_identity(control)?;
+    let prompts = run.encode_prompts(identity.as_ref(), control)?;
+    run.denoise(prompts, identity, noise, Some(observer), control)?;
+    Ok(())
+}
+
+/// The networks of a run, and what the references make of its adapter.
+pub(crate) struct Loaded {
+    pub(crate) dit: Dit,
+    pub(crate) adapter: Adapter,
+    pub(crate) conditions: Conditions,
+}
+
+/// Loads transformer and adapter as a run would, and reads the identity.
+pub(crate) fn load(request: &Request, device: &Device, control: &mut Control<'_>) -> Result<Loaded, EngineError> {
+    let run = Run::prepare(request, device, control)?;
+    let identity = run.extract_identity(control)?;
+    match (run.load_transformer(control)?, identity) {
+        ((dit, Some(adapter)), Some(features)) => {
+            let conditions = adapter.conditions(&features);
+            Ok(Loaded { dit, adapter, conditions })
+        }
+        _ => Err(EngineError::options(
+            "there is no identity to analyse",
+            "add a photo with --reference IMG, or features with --identity FILE",
+        )),
+    }
 }
 
 /// One run: everything that is settled before the first network is loaded.
@@ -214,21 +257,10 @@ impl<'a> Run<'a> {
         prompts: Prompts,
         identity: Option<FaceFeatures>,
         noise: Noise,
+        observer: Option<Observer<'_>>,
         control: &mut Control<'_>,
     ) -> Result<(Denoised, ShownTensors), EngineError> {
-        let (dit, adapter) = control.stage(Stage::LoadTransformer, 0.0, |_| {
-            let adapter = self
-                .identity
-                .as_ref()
-                .map(|source| Adapter::load(&source.adapter, self.request.precision, self.device))
-                .transpose()?;
-            let weights = self.backbone.weights(Part::Transformer)?;
-            let (dit, _): (Dit, ParamNames) =
-                weights.load(Dit::NAMES, self.request.precision, self.device, |params| {
-                    Dit::new(&self.backbone.dit, params)
-                })?;
-            Ok((dit, adapter))
-        })?;
+        let (dit, adapter) = self.load_transformer(control)?;
         let mut shown = ShownTensors::of_prompts(&prompts);
         let mut prompt = prompts.prompt;
         let mut conditioner: Box<dyn LayerConditioner + '_> = Box::new(Unconditioned);
@@ -239,7 +271,11 @@ impl<'a> Run<'a> {
             shown.add("x_face", conditions.x_face.clone());
             shown.add("can_condition", conditions.can_condition.clone());
             shown.add("prompt_embeds_fused", Some(prompt.clone()));
-            conditioner = Box::new(IdentityConditioner::new(adapter, &conditions, self.settings.face_scale));
+            let identity = IdentityConditioner::new(adapter, &conditions, self.settings.face_scale);
+            conditioner = match observer {
+                Some(observer) => Box::new(Observed { identity, observer }),
+                None => Box::new(identity),
+            };
         }
         let guidance = self.settings.guidance();
         let denoiser = Denoiser {
@@ -255,6 +291,22 @@ impl<'a> Run<'a> {
             denoiser.run(sampler, noise, self.device, control)
         })?;
         Ok((denoised, shown))
+    }
+
+    fn load_transformer(&self, control: &mut Control<'_>) -> Result<(Dit, Option<Adapter>), EngineError> {
+        control.stage(Stage::LoadTransformer, 0.0, |_| {
+            let adapter = self
+                .identity
+                .as_ref()
+                .map(|source| Adapter::load(&source.adapter, self.request.precision, self.device))
+                .transpose()?;
+            let weights = self.backbone.weights(Part::Transformer)?;
+            let (dit, _): (Dit, ParamNames) =
+                weights.load(Dit::NAMES, self.request.precision, self.device, |params| {
+                    Dit::new(&self.backbone.dit, params)
+                })?;
+            Ok((dit, adapter))
+        })
     }
 
     /// Latents to frames `[frames, 3, height, width]` in 0..=1: all that the decoder gives, which may be more than asked.
@@ -307,6 +359,30 @@ impl<'a> Run<'a> {
             Report::new(&self.backbone, &self.settings, self.request, settings_sha256, hashes, start, control)?;
         let path = report.write_beside(&self.request.output)?;
         Ok(Generated { output: self.request.output.clone(), report: path })
+    }
+}
+
+/// An identity's part in the blocks, with somebody looking on.
+struct Observed<'a> {
+    identity: IdentityConditioner<'a>,
+    observer: Observer<'a>,
+}
+
+impl LayerConditioner for Observed<'_> {
+    fn extra_tokens(&self) -> Option<Tensor<3>> {
+        self.identity.extra_tokens()
+    }
+
+    fn modulate(&self, layer: usize, time_embedding: &Tensor<2>, frozen: BlockFactors) -> BlockFactors {
+        self.identity.modulate(layer, time_embedding, frozen)
+    }
+
+    fn attend(&self, layer: usize, query: &Tensor<4>, extra: &Tensor<3>) -> Option<Tensor<4>> {
+        self.identity.attend(layer, query, extra)
+    }
+
+    fn observe(&self, layer: usize, query: &Tensor<4>, key: &Tensor<4>, lengths: [usize; 3]) {
+        (self.observer)(layer, query, key, lengths);
     }
 }
 
