@@ -5,8 +5,14 @@
 //! implement [`metric::Metric`].
 
 mod cache;
+mod clip_score;
+mod consistency;
+mod dynamic;
 mod faces;
+mod fid;
+mod flow;
 mod identity;
+mod inception;
 mod manifest;
 pub mod metric;
 mod motion;
@@ -16,6 +22,7 @@ mod results;
 mod run;
 mod statistics;
 mod thumbnail;
+mod warping;
 
 pub use manifest::{Entry, Manifest};
 pub use prompts::{PromptsRequest, write_prompts};

@@ -27,6 +27,8 @@ pub enum Stage {
     EncodeFrames,
     /// Judging videos.
     Evaluate,
+    /// Looking into networks.
+    Analyze,
     /// Writing the files.
     Write,
     /// Downloading a file.
@@ -44,6 +46,7 @@ impl Stage {
             Self::Decode => "decoding frames",
             Self::EncodeFrames => "encoding frames",
             Self::Evaluate => "judging videos",
+            Self::Analyze => "analysing",
             Self::Write => "writing",
             Self::Download => "downloading",
         }

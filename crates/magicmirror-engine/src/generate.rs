@@ -13,5 +13,6 @@ mod request;
 
 pub use batch::{GeneratedSet, generate_manifest};
 pub use pipeline::{Generated, generate};
+pub(crate) use pipeline::{Loaded, load, observe};
 pub use report::Report;
 pub use request::{Preset, Request, Settings};

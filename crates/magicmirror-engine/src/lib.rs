@@ -4,6 +4,7 @@
 //! All long work reports typed [`Event`]s through a [`Control`], and stops when that says so. Nothing here knows of a
 //! command line or a server; these only listen.
 
+pub mod analysis;
 pub mod backbone;
 mod error;
 pub mod evaluate;

@@ -8,6 +8,8 @@ use image::codecs::{jpeg::JpegDecoder, png::PngDecoder, webp::WebPDecoder};
 use image::{DynamicImage, ImageDecoder, ImageFormat, Limits, Rgb, RgbImage};
 
 use crate::MediaError;
+use crate::aside::write_file;
+use crate::video_write::png::encode_png;
 
 /// The largest image that is read, in pixels.
 pub const MAX_PIXELS: u64 = 100_000_000;
@@ -29,6 +31,19 @@ pub fn read_photo(path: impl AsRef<Path>) -> Result<RgbImage, MediaError> {
     let path = path.as_ref();
     let bytes = fs::read(path).map_err(MediaError::read(path))?;
     decode_photo(path, &bytes)
+}
+
+/// Write an 8-bit RGB PNG file: beside the target first, then renamed over it.
+///
+/// # Errors
+///
+/// The image has no pixels, or the file cannot be written; then an older file of that name is as it was.
+pub fn write_png(path: impl AsRef<Path>, image: &RgbImage) -> Result<(), MediaError> {
+    let path = path.as_ref();
+    if image.is_empty() {
+        return Err(MediaError::EmptyImage { path: path.to_owned() });
+    }
+    write_file(path, |writer| encode_png(path, writer, image, None))
 }
 
 fn decode_photo(path: &Path, bytes: &[u8]) -> Result<RgbImage, MediaError> {

@@ -22,7 +22,7 @@ pub mod video_read;
 pub mod video_write;
 
 pub use error::MediaError;
-pub use image_file::read_photo;
+pub use image_file::{read_photo, write_png};
 pub use resize::{Filter, center_crop, crop, resize};
 pub use video_read::{FfmpegPrograms, ReadOptions, Video, VideoReader, read_video};
 pub use video_write::{OutputFormat, Provenance, check_video, check_writable, write_video};

@@ -1,5 +1,6 @@
 //! The commands: one file a verb. Each parses, asks the engine, and prints data on stdout.
 
+mod analyze;
 mod evaluate;
 mod generate;
 mod identity;
@@ -34,6 +35,9 @@ enum Command {
     Identity(identity::Identity),
     /// Encode a video or frames to latents with a backbone's VAE
     Latents(latents::Latents),
+    /// Look into an adapter at work: modulation, overhead, attention
+    #[command(subcommand)]
+    Analyze(analyze::Analyze),
     /// Download, inspect, import and initialise models
     #[command(subcommand)]
     Models(models::Models),
@@ -47,6 +51,7 @@ impl Cli {
             Command::Evaluate(command) => command.run(show),
             Command::Identity(command) => command.run(show),
             Command::Latents(command) => command.run(show),
+            Command::Analyze(command) => command.run(show),
             Command::Models(command) => command.run(show),
         }
     }

@@ -32,6 +32,13 @@ pub struct Entry {
     pub seed: Option<u64>,
 }
 
+impl Entry {
+    /// A line of JSON, with its end.
+    pub(crate) fn to_line(&self) -> String {
+        serde_json::to_string(self).expect("an entry is plain data") + "\n"
+    }
+}
+
 /// Entries, and the folder that their paths start from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Manifest {

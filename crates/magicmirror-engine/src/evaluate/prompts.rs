@@ -111,8 +111,7 @@ pub fn write_prompts(request: &PromptsRequest) -> Result<(usize, usize), EngineE
         path: request.prompts.clone().unwrap_or_default(),
     })?;
     let entries = draw(request, &people, &prompts)?;
-    let line = |entry: &Entry| serde_json::to_string(entry).expect("an entry is plain data") + "\n";
-    write_aside(&request.output, entries.iter().map(line).collect::<String>().as_bytes())?;
+    write_aside(&request.output, entries.iter().map(Entry::to_line).collect::<String>().as_bytes())?;
     Ok((people.len(), entries.len()))
 }
 

@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc;
@@ -283,9 +284,8 @@ impl<'a> Run<'a> {
         let prompt = entry.prompt.as_deref().unwrap_or_default();
         let photos = self.photos.get(&entry.identity).map_or(&[][..], Vec::as_slice);
         let photos = crate::files::sha256_of_files(photos)?;
-        let of_metric =
-            |metric: &Box<dyn Metric>| Cache::key(&["metric", &seen, prompt, &photos, metric.fingerprint()]);
-        let metrics = self.metrics.iter().map(of_metric).collect();
+        let parts = self.metrics.iter().map(|metric| ["metric", &seen, prompt, &photos, metric.fingerprint()]);
+        let metrics = parts.map(|parts| Cache::key(&parts)).collect();
         Ok(Keys { seen, metrics })
     }
 
@@ -351,7 +351,7 @@ impl<'a> Run<'a> {
             let mut text = format!("{}: {error}", self.manifest.place(*index));
             let mut cause = std::error::Error::source(error);
             while let Some(error) = cause {
-                text.push_str(&format!(": {error}"));
+                let _ = write!(text, ": {error}");
                 cause = error.source();
             }
             text

@@ -4,6 +4,7 @@
 //! videos before the next is loaded. What a part hands on is kept in files beside the output, so that memory does not
 //! grow with the number of videos, and a run that was interrupted goes on where it stopped.
 
+use std::fmt::Write;
 use std::path::{Component, Path, PathBuf};
 
 use burn::tensor::{Device, Tensor, TensorData};
@@ -12,7 +13,7 @@ use magicmirror_models::adapter::FaceFeatures;
 use magicmirror_models::text::T5Encoder;
 use magicmirror_models::weights::{Checkpoint, Precision, save_safetensors, write_aside};
 
-use super::pipeline::{FeatureSource, Prompts, Run, Tokens};
+use super::pipeline::{FeatureSource, Prompts, Run, Tokens, write_frames};
 use super::report::Report;
 use super::{Request, Settings};
 use crate::EngineError;
@@ -233,7 +234,7 @@ impl Batch {
             let identity =
                 video.references().map(|_| FaceFeatures::load(&self.file("identity", &video.person), run.device));
             let noise = run.prepare_latents(video.seed)?;
-            let (denoised, _) = run.denoise_with(transformer, prompts, identity.transpose()?, noise, control)?;
+            let (denoised, _) = run.denoise(transformer, prompts, identity.transpose()?, noise, None, control)?;
             let seconds = control.seconds().last().map_or(0.0, |(_, seconds)| *seconds);
             let latents = ("latents".to_owned(), denoised.latents.into_data());
             save_safetensors(&file, &[latents, ("seconds".to_owned(), TensorData::from([seconds as f32]))])?;
@@ -250,7 +251,7 @@ impl Batch {
             let latents = read(&file, "latents", run.device)?;
             let frames = control.stage(Stage::Decode, 1.0, |control| run.decode_with(&decoder, latents, control))?;
             let settings = video.settings(&run);
-            run.write_video(&frames, &settings, &video.output, control)?;
+            write_frames(&frames, &settings, &video.output, control)?;
             let denoised = Checkpoint::open_file(&file)?.read("seconds", Precision::Stored)?;
             let mut seconds = vec![(Stage::Denoise, denoised.iter::<f64>().next().unwrap_or_default())];
             seconds.extend_from_slice(&control.seconds()[control.seconds().len() - 2..]);
@@ -279,8 +280,7 @@ fn write_manifest(manifest: &Manifest, seed: u64, folder: &Path) -> Result<PathB
         };
         let references = entry.references.iter().map(absolute).collect::<Result<_, _>>()?;
         let entry = Entry { references, seed: Some(entry.seed.unwrap_or(seed)), ..entry.clone() };
-        lines += &serde_json::to_string(&entry).expect("an entry is plain data");
-        lines.push('\n');
+        lines += &entry.to_line();
     }
     let path = folder.join("manifest.jsonl");
     write_aside(&path, lines.as_bytes())?;
@@ -300,7 +300,7 @@ fn fingerprint(request: &Request) -> Result<String, EngineError> {
 fn add_files(path: &Path, text: &mut String) -> Result<(), EngineError> {
     let about = std::fs::metadata(path).map_err(EngineError::io(path))?;
     if !about.is_dir() {
-        *text += &format!("{} {} {:?}\n", path.display(), about.len(), about.modified().ok());
+        let _ = writeln!(text, "{} {} {:?}", path.display(), about.len(), about.modified().ok());
         return Ok(());
     }
     let mut inside: Vec<PathBuf> = Vec::new();

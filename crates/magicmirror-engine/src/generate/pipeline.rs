@@ -6,10 +6,10 @@ use std::time::Instant;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use magicmirror_media::{Provenance, check_video, check_writable, write_video};
 use magicmirror_models::adapter::{
-    Adapter, AdapterConfig, BackboneSizes, FaceFeatures, IdentityConditioner, expand_class_word,
+    Adapter, AdapterConfig, BackboneSizes, Conditions, FaceFeatures, IdentityConditioner, expand_class_word,
 };
 use magicmirror_models::diffusion::Sampler;
-use magicmirror_models::dit::{Dit, LayerConditioner, Positions, Unconditioned};
+use magicmirror_models::dit::{BlockFactors, Dit, LayerConditioner, Positions, Unconditioned};
 use magicmirror_models::text::{Encoding, T5Encoder, Tokenizer};
 use magicmirror_models::vae::{Tiling, VaeDecoder, denoiser_layout_from_vae, vae_layout_from_denoiser};
 use magicmirror_models::weights::{ParamNames, save_safetensors};
@@ -48,9 +48,52 @@ pub fn generate(request: &Request, device: &Device, control: &mut Control<'_>) -
     let noise = run.prepare_latents(run.settings.seed)?;
     let identity = run.extract_identity(control)?;
     let prompts = run.encode_prompts(identity.as_ref(), control)?;
-    let (denoised, conditions) = run.denoise(prompts, identity, noise, control)?;
+    let (denoised, conditions) =
+        run.denoise(&run.load_transformer(control)?, prompts, identity, noise, None, control)?;
     let frames = run.decode(denoised.latents.clone(), control)?;
     run.write(&frames, &denoised, &conditions, start, control)
+}
+
+/// Sees layer, query, key and numbers of tokens: see [`LayerConditioner::observe`].
+pub(crate) type Observer<'a> = &'a dyn Fn(usize, &Tensor<4>, &Tensor<4>, [usize; 3]);
+
+/// The sampling steps of a run, in which `observer` sees every attention that the identity takes part in. Nothing is
+/// written.
+pub(crate) fn observe(
+    request: &Request,
+    device: &Device,
+    observer: Observer<'_>,
+    control: &mut Control<'_>,
+) -> Result<(), EngineError> {
+    let run = Run::prepare(request, device, control)?;
+    let noise = run.prepare_latents(run.settings.seed)?;
+    let identity = run.extract_identity(control)?;
+    let prompts = run.encode_prompts(identity.as_ref(), control)?;
+    run.denoise(&run.load_transformer(control)?, prompts, identity, noise, Some(observer), control)?;
+    Ok(())
+}
+
+/// The networks of a run, and what the references make of its adapter.
+pub(crate) struct Loaded {
+    pub(crate) dit: Dit,
+    pub(crate) adapter: Adapter,
+    pub(crate) conditions: Conditions,
+}
+
+/// Loads transformer and adapter as a run would, and reads the identity.
+pub(crate) fn load(request: &Request, device: &Device, control: &mut Control<'_>) -> Result<Loaded, EngineError> {
+    let run = Run::prepare(request, device, control)?;
+    let identity = run.extract_identity(control)?;
+    match (run.load_transformer(control)?, identity) {
+        ((dit, Some(adapter)), Some(features)) => {
+            let conditions = adapter.conditions(&features);
+            Ok(Loaded { dit, adapter, conditions })
+        }
+        _ => Err(EngineError::options(
+            "there is no identity to analyse",
+            "add a photo with --reference IMG, or features with --identity FILE",
+        )),
+    }
 }
 
 /// One run: everything that is settled before the first network is loaded. What several videos have in common is here
@@ -79,7 +122,7 @@ pub(super) struct IdentitySource {
 
 pub(super) enum FeatureSource {
     /// Computed before.
-    Known(FaceFeatures),
+    Known(Box<FaceFeatures>),
     Photos(Encoders),
 }
 
@@ -158,7 +201,7 @@ impl<'a> Run<'a> {
     fn extract_identity(&self, control: &mut Control<'_>) -> Result<Option<FaceFeatures>, EngineError> {
         let Some(source) = &self.identity else { return Ok(None) };
         let features = match &source.features {
-            FeatureSource::Known(features) => features.clone(),
+            FeatureSource::Known(features) => features.as_ref().clone(),
             FeatureSource::Photos(encoders) => {
                 identity::encode(&self.request.references, encoders, &self.request.faces, self.device, control)?
             }
@@ -247,16 +290,47 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// The sampling steps, with the transformer and the adapter in memory, which are dropped after.
-    fn denoise(
+    /// The sampling steps of one video.
+    pub(super) fn denoise(
         &self,
+        transformer: &Transformer,
         prompts: Prompts,
         identity: Option<FaceFeatures>,
         noise: Noise,
+        observer: Option<Observer<'_>>,
         control: &mut Control<'_>,
     ) -> Result<(Denoised, ShownTensors), EngineError> {
-        let transformer = self.load_transformer(control)?;
-        self.denoise_with(&transformer, prompts, identity, noise, control)
+        let (dit, adapter) = transformer;
+        let mut shown = ShownTensors::of_prompts(&prompts);
+        let mut prompt = prompts.prompt;
+        let mut conditioner: Box<dyn LayerConditioner + '_> = Box::new(Unconditioned);
+        if let (Some(adapter), Some(features), Some(mask)) = (adapter, identity, &prompts.class_token_mask) {
+            let conditions = adapter.conditions(&features);
+            prompt = adapter.fuse(prompt, mask, &conditions);
+            shown.add("x_id", conditions.x_id.clone());
+            shown.add("x_face", conditions.x_face.clone());
+            shown.add("can_condition", conditions.can_condition.clone());
+            shown.add("prompt_embeds_fused", Some(prompt.clone()));
+            let identity = IdentityConditioner::new(adapter, &conditions, self.settings.face_scale);
+            conditioner = match observer {
+                Some(observer) => Box::new(Observed { identity, observer }),
+                None => Box::new(identity),
+            };
+        }
+        let guidance = self.settings.guidance();
+        let denoiser = Denoiser {
+            dit,
+            positions: &self.positions,
+            conditioner: conditioner.as_ref(),
+            prompt,
+            negative: guidance.is_active().then_some(prompts.negative),
+            guidance,
+        };
+        let sampler = Sampler::new(self.backbone.schedule.clone(), self.settings.scheduler, self.settings.steps)?;
+        let denoised = control.stage(Stage::Denoise, self.settings.steps as f64, |control| {
+            denoiser.run(sampler, noise, self.device, control)
+        })?;
+        Ok((denoised, shown))
     }
 
     pub(super) fn load_transformer(&self, control: &mut Control<'_>) -> Result<Transformer, EngineError> {
@@ -273,43 +347,6 @@ impl<'a> Run<'a> {
                 })?;
             Ok((dit, adapter))
         })
-    }
-
-    /// The sampling steps of one video.
-    pub(super) fn denoise_with(
-        &self,
-        (dit, adapter): &Transformer,
-        prompts: Prompts,
-        identity: Option<FaceFeatures>,
-        noise: Noise,
-        control: &mut Control<'_>,
-    ) -> Result<(Denoised, ShownTensors), EngineError> {
-        let mut shown = ShownTensors::of_prompts(&prompts);
-        let mut prompt = prompts.prompt;
-        let mut conditioner: Box<dyn LayerConditioner + '_> = Box::new(Unconditioned);
-        if let (Some(adapter), Some(features), Some(mask)) = (adapter, identity, &prompts.class_token_mask) {
-            let conditions = adapter.conditions(&features);
-            prompt = adapter.fuse(prompt, mask, &conditions);
-            shown.add("x_id", conditions.x_id.clone());
-            shown.add("x_face", conditions.x_face.clone());
-            shown.add("can_condition", conditions.can_condition.clone());
-            shown.add("prompt_embeds_fused", Some(prompt.clone()));
-            conditioner = Box::new(IdentityConditioner::new(adapter, &conditions, self.settings.face_scale));
-        }
-        let guidance = self.settings.guidance();
-        let denoiser = Denoiser {
-            dit,
-            positions: &self.positions,
-            conditioner: conditioner.as_ref(),
-            prompt,
-            negative: guidance.is_active().then_some(prompts.negative),
-            guidance,
-        };
-        let sampler = Sampler::new(self.backbone.schedule.clone(), self.settings.scheduler, self.settings.steps)?;
-        let denoised = control.stage(Stage::Denoise, self.settings.steps as f64, |control| {
-            denoiser.run(sampler, noise, self.device, control)
-        })?;
-        Ok((denoised, shown))
     }
 
     /// Latents to frames `[frames, 3, height, width]` in 0..=1: all that the decoder gives, which may be more than asked.
@@ -356,7 +393,7 @@ impl<'a> Run<'a> {
         if let Some(path) = &request.tensors {
             shown.save(path, frames, denoised)?;
         }
-        let written = self.write_video(frames, &settings, &request.output, control);
+        let written = write_frames(frames, &settings, &request.output, control);
         if let (Err(_), Some(tensors)) = (&written, &request.tensors) {
             // All or nothing; the error that is returned tells more than a failure to clean up.
             let _ = std::fs::remove_file(tensors);
@@ -375,24 +412,47 @@ impl<'a> Run<'a> {
             .take()
             .map_or_else(|| Ok(WeightHashes::new()), |hashes| hashes.join().expect("hashing does not panic"))
     }
+}
 
-    /// As many of the frames as were asked for.
-    pub(super) fn write_video(
-        &self,
-        frames: &Tensor<4>,
-        settings: &Settings,
-        output: &Path,
-        control: &mut Control<'_>,
-    ) -> Result<(), EngineError> {
-        control.stage(Stage::Write, 0.0, |_| {
-            let images = rgb_from_frames(frames.clone().narrow(0, 0, settings.frames));
-            let provenance = Provenance {
-                generator: concat!("MagicMirror ", env!("CARGO_PKG_VERSION")).to_owned(),
-                description: "Synthetic video, generated by a neural network.".to_owned(),
-                settings_sha256: settings.sha256(),
-            };
-            Ok(write_video(output, &images, settings.fps, &provenance)?)
-        })
+/// As many of the frames as were asked for.
+pub(super) fn write_frames(
+    frames: &Tensor<4>,
+    settings: &Settings,
+    output: &Path,
+    control: &mut Control<'_>,
+) -> Result<(), EngineError> {
+    control.stage(Stage::Write, 0.0, |_| {
+        let images = rgb_from_frames(frames.clone().narrow(0, 0, settings.frames));
+        let provenance = Provenance {
+            generator: concat!("MagicMirror ", env!("CARGO_PKG_VERSION")).to_owned(),
+            description: "Synthetic video, generated by a neural network.".to_owned(),
+            settings_sha256: settings.sha256(),
+        };
+        Ok(write_video(output, &images, settings.fps, &provenance)?)
+    })
+}
+
+/// An identity's part in the blocks, with somebody looking on.
+struct Observed<'a> {
+    identity: IdentityConditioner<'a>,
+    observer: Observer<'a>,
+}
+
+impl LayerConditioner for Observed<'_> {
+    fn extra_tokens(&self) -> Option<Tensor<3>> {
+        self.identity.extra_tokens()
+    }
+
+    fn modulate(&self, layer: usize, time_embedding: &Tensor<2>, frozen: BlockFactors) -> BlockFactors {
+        self.identity.modulate(layer, time_embedding, frozen)
+    }
+
+    fn attend(&self, layer: usize, query: &Tensor<4>, extra: &Tensor<3>) -> Option<Tensor<4>> {
+        self.identity.attend(layer, query, extra)
+    }
+
+    fn observe(&self, layer: usize, query: &Tensor<4>, key: &Tensor<4>, lengths: [usize; 3]) {
+        (self.observer)(layer, query, key, lengths);
     }
 }
 
@@ -452,7 +512,7 @@ impl IdentitySource {
             text_embed_dim: backbone.dit.text_embed_dim,
         })?;
         let features = match &request.identity {
-            Some(path) => FeatureSource::Known(FaceFeatures::load(path, device)?),
+            Some(path) => FeatureSource::Known(Box::new(FaceFeatures::load(path, device)?)),
             None => FeatureSource::Photos(Encoders::of_adapter(&adapter, &config, &request.faces)?),
         };
         Ok(Some(Self { adapter, config, features }))

@@ -4,6 +4,7 @@
 
 mod cancel;
 mod goldens;
+mod metrics;
 mod properties;
 
 use std::path::{Path, PathBuf};

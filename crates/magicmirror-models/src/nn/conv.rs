@@ -13,22 +13,38 @@ pub struct Conv2d {
     #[module(skip)]
     stride: usize,
     #[module(skip)]
-    padding: usize,
+    padding: [usize; 2],
 }
 
 impl Conv2d {
     /// `name.weight` `[out, in, kernel, kernel]` and `name.bias` `[out]`; stride 1, no padding.
     pub fn new(params: &mut Params<'_, '_>, name: &str, inputs: usize, outputs: usize, kernel: usize) -> Self {
-        let mut conv = Self::without_bias(params, name, inputs, outputs, kernel);
-        conv.bias = Some(params.at(name).tensor("bias", [outputs], Init::Zeros));
-        conv
+        Self::without_bias(params, name, inputs, outputs, kernel).and_bias(params, name, outputs)
     }
 
     /// `name.weight` only.
     pub fn without_bias(params: &mut Params<'_, '_>, name: &str, inputs: usize, outputs: usize, kernel: usize) -> Self {
-        let init = Init::fan_in(inputs * kernel * kernel);
-        let weight = params.at(name).tensor("weight", [outputs, inputs, kernel, kernel], init);
-        Self { weight, bias: None, stride: 1, padding: 0 }
+        Self::rectangular(params, name, inputs, outputs, [kernel; 2]).with_padding(0)
+    }
+
+    /// `name.weight` `[out, in, height, width]` only; zero padding that keeps the size where the kernel's sides are odd.
+    pub fn rectangular(
+        params: &mut Params<'_, '_>,
+        name: &str,
+        inputs: usize,
+        outputs: usize,
+        [height, width]: [usize; 2],
+    ) -> Self {
+        let init = Init::fan_in(inputs * height * width);
+        let weight = params.at(name).tensor("weight", [outputs, inputs, height, width], init);
+        Self { weight, bias: None, stride: 1, padding: [height / 2, width / 2] }
+    }
+
+    /// Declares `name.bias` `[out]` too.
+    #[must_use]
+    pub fn and_bias(mut self, params: &mut Params<'_, '_>, name: &str, outputs: usize) -> Self {
+        self.bias = Some(params.at(name).tensor("bias", [outputs], Init::Zeros));
+        self
     }
 
     /// Sets the stride, the same both ways.
@@ -41,7 +57,7 @@ impl Conv2d {
     /// Sets the zero padding, the same on all four sides.
     #[must_use]
     pub fn with_padding(mut self, padding: usize) -> Self {
-        self.padding = padding;
+        self.padding = [padding; 2];
         self
     }
 
@@ -49,7 +65,7 @@ impl Conv2d {
     /// - x: `[batch, in, height, width]`
     /// - output: `[batch, out, height', width']`
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let options = ConvOptions::new([self.stride; 2], [self.padding; 2], [1; 2], 1);
+        let options = ConvOptions::new([self.stride; 2], self.padding, [1; 2], 1);
         let weight = self.weight.val().cast(x.dtype());
         let bias = self.bias_like(x.dtype());
         conv2d(x, weight, bias, options)
@@ -61,8 +77,8 @@ impl Conv2d {
     /// - x: `[batch, in, frames, height, width]`
     /// - output: `[batch, out, frames, height', width']`
     pub fn forward_frames(&self, x: Tensor<5>) -> Tensor<5> {
-        let (stride, padding) = (self.stride, self.padding);
-        let options = ConvOptions::new([1, stride, stride], [0, padding, padding], [1; 3], 1);
+        let (stride, [vertical, horizontal]) = (self.stride, self.padding);
+        let options = ConvOptions::new([1, stride, stride], [0, vertical, horizontal], [1; 3], 1);
         let weight = self.weight.val().cast(x.dtype()).unsqueeze_dim(2);
         let bias = self.bias_like(x.dtype());
         conv3d(x, weight, bias, options)

@@ -111,7 +111,7 @@ fn videos_without_a_face_are_counted() {
     write_manifest(&lab, &[ADA, &BEA.replace("other", "a,b <x>")]);
     let results = evaluate(&lab, &[]);
     assert_eq!(results["videos"][1]["metrics"]["dlib_cosine"], Value::Null);
-    assert_eq!(number(&results["videos"][1], "dlib_cosine_all_frames"), 0.0);
+    assert_eq!(results["videos"][1]["metrics"]["dlib_cosine_all_frames"], 0.0);
     let model = &results["models"][0];
     assert_eq!((model["videos_without_face"].as_u64(), model["frames_without_face"].as_u64()), (Some(1), Some(3)));
     assert_eq!(model["metrics"]["dlib_cosine"]["videos"], 1);
@@ -167,6 +167,12 @@ fn a_folder_is_a_manifest() {
     assert!(number(&video, "dlib_cosine") > 0.9999);
 }
 
+struct Case {
+    lines: &'static str,
+    options: &'static [&'static str],
+    message: &'static [&'static str],
+}
+
 #[test]
 fn bad_input_is_told() {
     let lab = Lab::new();
@@ -175,11 +181,6 @@ fn bad_input_is_told() {
     meadow().save(lab.path("meadow.png")).unwrap();
     fs::create_dir(lab.path("empty")).unwrap();
     fs::write(lab.path("nothing.gif"), "").unwrap();
-    struct Case {
-        lines: &'static str,
-        options: &'static [&'static str],
-        message: &'static [&'static str],
-    }
     let cases = [
         Case { lines: "{\"video\":\"still\"}\n{", options: &[], message: &["line 2", "set.jsonl"] },
         Case { lines: "{\"video\":\"gone.mp4\"}", options: &[], message: &["line 1: there is no video at gone.mp4"] },

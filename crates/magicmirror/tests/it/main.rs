@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod analyze;
 mod bad_input;
 mod cancel;
 mod evaluate;
