@@ -25,6 +25,10 @@ pub enum Stage {
     Decode,
     /// Encoding frames to latents.
     EncodeFrames,
+    /// Judging videos.
+    Evaluate,
+    /// Looking into networks.
+    Analyze,
     /// Writing the files.
     Write,
     /// Downloading a file.
@@ -49,6 +53,8 @@ impl Stage {
             Self::Denoise => "denoising",
             Self::Decode => "decoding frames",
             Self::EncodeFrames => "encoding frames",
+            Self::Evaluate => "judging videos",
+            Self::Analyze => "analysing",
             Self::Write => "writing",
             Self::Download => "downloading",
             Self::PrepareData => "preparing data",

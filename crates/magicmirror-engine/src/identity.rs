@@ -20,7 +20,8 @@ pub use face::DetectedFace;
 
 use crate::EngineError;
 use crate::event::{Control, Stage};
-use encoders::{Networks, load_detector};
+use encoders::Networks;
+pub(crate) use encoders::{built_in_dlib, built_in_weights_sha256, load_detector};
 
 /// A face lower than this is told to be small: the recognisers look at 112 pixels.
 const SMALL_FACE: f32 = 80.0;
@@ -73,30 +74,7 @@ pub fn encode(
     control: &mut Control<'_>,
 ) -> Result<FaceFeatures, EngineError> {
     control.stage(Stage::EncodeIdentity, photos.len() as f64, |control| {
-        let reader = FaceReader::load(encoders, options, device)?;
-        let mut features = Vec::new();
-        for (index, path) in photos.iter().enumerate() {
-            control.check()?;
-            let image = read_photo(path)?;
-            let faces = reader.faces(&image);
-            let face = choose(&faces, path, options, control)?;
-            let no_face = || EngineError::NoFace { path: path.clone(), min_face: options.min_face };
-            let chip = Chip::ArcFace.cut(&pixels(&image), &face.landmarks, device).ok_or_else(no_face)?;
-            if relative_sharpness(chip) < BLURRED {
-                let [width, height] = face.size();
-                control.warn(format!(
-                    "the face in {} ({width:.0}×{height:.0} pixels) is blurred: a sharper photo gives a better likeness",
-                    path.display()
-                ));
-            }
-            features.push(reader.features(&image, face)?.ok_or_else(no_face)?);
-            let _ = control.advance(Stage::EncodeIdentity, index as f64 + 1.0);
-        }
-        Ok(FaceFeatures {
-            id_embeds: Tensor::cat(features.iter().map(|one| one.id_embeds.clone()).collect(), 0),
-            vision_last: Tensor::cat(features.iter().map(|one| one.vision_last.clone()).collect(), 0),
-            vision_penultimate: Tensor::cat(features.iter().map(|one| one.vision_penultimate.clone()).collect(), 0),
-        })
+        FaceReader::load(encoders, options, device)?.read(photos, control)
     })
 }
 
@@ -104,7 +82,7 @@ pub fn encode(
 pub(crate) struct FaceReader<'a> {
     detector: Mtcnn,
     networks: Networks,
-    crop: bool,
+    options: FaceOptions,
     device: &'a Device,
 }
 
@@ -113,7 +91,37 @@ impl<'a> FaceReader<'a> {
     /// When a network cannot be loaded.
     pub(crate) fn load(encoders: &Encoders, options: &FaceOptions, device: &'a Device) -> Result<Self, EngineError> {
         let detector = load_detector(options.min_face)?;
-        Ok(Self { detector, networks: encoders.load(device)?, crop: options.crop, device })
+        Ok(Self { detector, networks: encoders.load(device)?, options: options.clone(), device })
+    }
+
+    /// Features of all photos of one person, within a stage.
+    ///
+    /// # Errors
+    /// When a photo cannot be read or shows no face.
+    pub(crate) fn read(&self, photos: &[PathBuf], control: &mut Control<'_>) -> Result<FaceFeatures, EngineError> {
+        let mut features = Vec::new();
+        for (index, path) in photos.iter().enumerate() {
+            control.check()?;
+            let image = read_photo(path)?;
+            let faces = self.faces(&image);
+            let face = choose(&faces, path, &self.options, control)?;
+            let no_face = || EngineError::NoFace { path: path.clone(), min_face: self.options.min_face };
+            let chip = Chip::ArcFace.cut(&pixels(&image), &face.landmarks, self.device).ok_or_else(no_face)?;
+            if relative_sharpness(chip) < BLURRED {
+                let [width, height] = face.size();
+                control.warn(format!(
+                    "the face in {} ({width:.0}×{height:.0} pixels) is blurred: a sharper photo gives a better likeness",
+                    path.display()
+                ));
+            }
+            features.push(self.features(&image, face)?.ok_or_else(no_face)?);
+            let _ = control.advance(Stage::EncodeIdentity, index as f64 + 1.0);
+        }
+        Ok(FaceFeatures {
+            id_embeds: Tensor::cat(features.iter().map(|one| one.id_embeds.clone()).collect(), 0),
+            vision_last: Tensor::cat(features.iter().map(|one| one.vision_last.clone()).collect(), 0),
+            vision_penultimate: Tensor::cat(features.iter().map(|one| one.vision_penultimate.clone()).collect(), 0),
+        })
     }
 
     /// All faces of a photo, the largest first.
@@ -133,7 +141,7 @@ impl<'a> FaceReader<'a> {
     pub(crate) fn features(&self, image: &RgbImage, face: &DetectedFace) -> Result<Option<FaceFeatures>, EngineError> {
         let Networks { recogniser, vision, preprocessing } = &self.networks;
         let Some(chip) = recogniser.chip().cut(&pixels(image), &face.landmarks, self.device) else { return Ok(None) };
-        let seen = if self.crop { &square_around(image, face)? } else { image };
+        let seen = if self.options.crop { &square_around(image, face)? } else { image };
         let VisionFeatures { last, penultimate } = vision.forward(vision_input(seen, preprocessing, self.device)?);
         Ok(Some(FaceFeatures {
             id_embeds: recogniser.embed(chip.unsqueeze()),

@@ -4,9 +4,11 @@
 //! All long work reports typed [`Event`]s through a [`Control`], and stops when that says so. Nothing here knows of a
 //! command line or a server; these only listen.
 
+pub mod analysis;
 pub mod backbone;
 pub mod dataset;
 mod error;
+pub mod evaluate;
 mod event;
 mod files;
 pub mod frames;

@@ -96,3 +96,9 @@ fn own_status(name: &str) -> Option<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix(name))?;
     Some(line.trim().trim_end_matches("kB").trim().parse::<u64>().ok()? * 1024)
 }
+
+/// Forgets the most memory that this process has held, so that [`peak`] tells of what comes after. False where the system
+/// does not do so: then [`peak`] tells of all the process has done.
+pub fn forget_peak() -> bool {
+    std::fs::write("/proc/self/clear_refs", "5").is_ok()
+}

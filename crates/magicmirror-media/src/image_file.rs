@@ -8,6 +8,8 @@ use image::codecs::{jpeg::JpegDecoder, png::PngDecoder, webp::WebPDecoder};
 use image::{DynamicImage, ImageDecoder, ImageFormat, Limits, Rgb, RgbImage};
 
 use crate::MediaError;
+use crate::aside::write_file;
+use crate::video_write::png::encode_png;
 
 /// The largest image that is read, in pixels.
 pub const MAX_PIXELS: u64 = 100_000_000;

@@ -1,9 +1,13 @@
 //! Test tooling: reference tensors made by other implementations, and comparison with a report.
 
+mod hashed;
+
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use magicmirror_models::weights::{Checkpoint, Precision};
+
+pub use hashed::{hashed_image, hashed_network, hashed_weight};
 
 /// Relative to the largest absolute value of the tensor: one network call in f32.
 pub const ONE_CALL: f64 = 3e-5;

@@ -1,6 +1,8 @@
 //! The commands: one file a verb. Each parses, asks the engine, and prints data on stdout.
 
+mod analyze;
 mod data;
+mod evaluate;
 mod generate;
 mod identity;
 mod latents;
@@ -28,6 +30,8 @@ pub(crate) struct Cli {
 enum Command {
     /// Generate a video from a prompt, and from photos of a person if given
     Generate(Box<generate::Generate>),
+    /// Judge videos by the paper's metrics
+    Evaluate(evaluate::Evaluate),
     /// Read faces from photos
     #[command(subcommand)]
     Identity(identity::Identity),
@@ -39,6 +43,9 @@ enum Command {
     /// Train an adapter
     #[command(subcommand)]
     Train(train::Train),
+    /// Look into an adapter at work: modulation, overhead, attention
+    #[command(subcommand)]
+    Analyze(analyze::Analyze),
     /// Download, inspect, import and initialise models
     #[command(subcommand)]
     Models(models::Models),
@@ -49,10 +56,12 @@ impl Cli {
         let show = !self.no_progress;
         match self.command {
             Command::Generate(command) => command.run(show),
+            Command::Evaluate(command) => command.run(show),
             Command::Identity(command) => command.run(show),
             Command::Latents(command) => command.run(show),
             Command::Data(command) => command.run(show),
             Command::Train(command) => command.run(show),
+            Command::Analyze(command) => command.run(show),
             Command::Models(command) => command.run(show),
         }
     }

@@ -14,7 +14,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             progress::print_error(&error);
-            let stopped = matches!(error.downcast_ref(), Some(EngineError::Cancelled));
+            let stopped = matches!(error.downcast_ref(), Some(EngineError::Cancelled | EngineError::Paused { .. }));
             ExitCode::from(if stopped { progress::STOPPED } else { 2 })
         }
     }

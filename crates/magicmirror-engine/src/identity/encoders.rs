@@ -141,7 +141,7 @@ impl Encoders {
     /// When it cannot be loaded.
     pub(crate) fn load_recogniser(&self, device: &Device) -> Result<Recogniser, EngineError> {
         Ok(match &self.recogniser {
-            RecogniserSource::BuiltInDlib => built_in(DLIB, |path| Recogniser::load(path, device))?,
+            RecogniserSource::BuiltInDlib => built_in_dlib(device)?,
             RecogniserSource::File(path) => Recogniser::load(path, device)?,
         })
     }
@@ -206,8 +206,18 @@ impl RecogniserSource {
     }
 }
 
+/// dlib's recogniser.
+pub(crate) fn built_in_dlib(device: &Device) -> Result<Recogniser, EngineError> {
+    built_in(DLIB, |path| Recogniser::load(path, device))
+}
+
+/// SHA-256 of the weights that come with the program.
+pub(crate) fn built_in_weights_sha256() -> String {
+    sha256(&[MTCNN, DLIB].concat())
+}
+
 /// The face detector.
-pub(super) fn load_detector(min_face: usize) -> Result<Mtcnn, EngineError> {
+pub(crate) fn load_detector(min_face: usize) -> Result<Mtcnn, EngineError> {
     if min_face < 12 {
         return Err(EngineError::OutOfRange {
             option: "--min-face",

@@ -1,10 +1,10 @@
 use std::fmt;
 
 use magicmirror_models::face::detector::Face;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// A face in a photo, in pixels of the photo.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct DetectedFace {
     /// Left, top, right, bottom; may reach outside the photo.
     #[serde(rename = "box")]

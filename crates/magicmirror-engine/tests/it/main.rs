@@ -5,6 +5,7 @@
 mod cancel;
 mod dataset;
 mod goldens;
+mod metrics;
 mod properties;
 mod train;
 mod train_adapter;

@@ -88,9 +88,12 @@ impl Block {
 
         let normed = each(&streams, &factors, |x, f| self.norm1.modulate(x.clone(), &f.shift1, &f.scale1));
         let modulated_extra = normed[2].clone();
-        let joint = self.attention.forward(join(normed), context.rotary.as_ref(), |query| {
-            modulated_extra.as_ref().and_then(|extra| conditioner.attend(layer, query, extra))
-        });
+        let joint = self.attention.forward(
+            join(normed),
+            context.rotary.as_ref(),
+            |query| modulated_extra.as_ref().and_then(|extra| conditioner.attend(layer, query, extra)),
+            |query, key| conditioner.observe(layer, query, key, lengths),
+        );
         let attended = split(joint, lengths);
         streams = add_gated(streams, attended, &factors, |f| &f.gate1);
 
@@ -194,12 +197,14 @@ impl JointAttention {
 
     /// # Shapes
     /// - x, output: `[batch, tokens, width]`
-    /// - `extra` sees the query `[batch, heads, tokens, head_dim]` and may return what is added to the attention's output
+    /// - `extra` sees the query `[batch, heads, tokens, head_dim]` and may return what is added to the attention's output;
+    ///   `observe` sees query and key as the attention does
     fn forward(
         &self,
         x: Tensor<3>,
         rotary: Option<&RotaryEmbedding>,
         extra: impl FnOnce(&Tensor<4>) -> Option<Tensor<4>>,
+        observe: impl FnOnce(&Tensor<4>, &Tensor<4>),
     ) -> Tensor<3> {
         let query = self.query_norm.forward(heads_from_tokens(self.query.forward(x.clone()), self.heads));
         let key = self.key_norm.forward(heads_from_tokens(self.key.forward(x.clone()), self.heads));
@@ -213,6 +218,7 @@ impl JointAttention {
                 (rotary.rotate(query), rotary.rotate(key))
             }
         };
+        observe(&query, &key);
         let attended = attention(query, key, value, None, self.scale);
         let attended = match added {
             None => attended,

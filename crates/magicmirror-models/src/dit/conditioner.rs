@@ -50,6 +50,13 @@ pub trait LayerConditioner {
     /// - extra: `[batch, extra tokens, width]`, normed and modulated
     /// - output: as query
     fn attend(&self, layer: usize, query: &Tensor<4>, extra: &Tensor<3>) -> Option<Tensor<4>>;
+
+    /// Shows what the joint attention is about to work with, for analyses; changes nothing.
+    ///
+    /// # Shapes
+    /// - query, key: `[batch, heads, text + video + extra tokens, head_dim]`, normed, with positions
+    /// - lengths: number of text, video and extra tokens
+    fn observe(&self, _layer: usize, _query: &Tensor<4>, _key: &Tensor<4>, _lengths: [usize; 3]) {}
 }
 
 /// No condition: the transformer as it was trained.

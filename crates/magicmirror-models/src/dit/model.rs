@@ -1,7 +1,7 @@
 use std::ops::ControlFlow;
 
 use burn::module::Module;
-use burn::tensor::Tensor;
+use burn::tensor::{Device, Tensor};
 
 use super::block::{Block, BlockContext, Streams};
 use super::embed::{PatchEmbed, TimeEmbedding};
@@ -75,6 +75,11 @@ impl Dit {
     /// The blocks, for callers that run them one by one.
     pub fn blocks(&self) -> &[Block] {
         &self.blocks
+    }
+
+    /// Time embeddings `[timesteps, time width]`, before their SiLU, as the blocks and a conditioner are given them.
+    pub fn time_embedding(&self, timesteps: &[f64], device: &Device) -> Tensor<2> {
+        self.time_embedding.forward(timesteps, &Tensor::zeros([1, 1, 1], device))
     }
 
     /// Everything before the first block.

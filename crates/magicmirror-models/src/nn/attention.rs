@@ -1,4 +1,4 @@
-use burn::tensor::Tensor;
+use burn::tensor::{Device, Tensor, TensorData};
 
 use super::kernels;
 
@@ -23,4 +23,12 @@ pub fn heads_from_tokens(x: Tensor<3>, heads: usize) -> Tensor<4> {
 pub fn tokens_from_heads(x: Tensor<4>) -> Tensor<3> {
     let [batch, heads, tokens, head_dim] = x.dims();
     x.swap_dims(1, 2).reshape([batch, tokens, heads * head_dim])
+}
+
+/// The bias `[1, 1, tokens, tokens]` with which a token attends only to itself and those before it.
+pub fn causal_bias(tokens: usize, device: &Device) -> Tensor<4> {
+    // Finite, so that no kernel makes a difference of infinities of it.
+    let values = (0..tokens * tokens).map(|i| if i % tokens > i / tokens { -1e30 } else { 0.0 });
+    let values: Vec<f32> = values.collect();
+    Tensor::from_data(TensorData::new(values, [1, 1, tokens, tokens]), device)
 }

@@ -1,5 +1,7 @@
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
+use burn::tensor::module::conv2d;
+use burn::tensor::ops::ConvOptions;
 
 use super::kernels::{self, ConvolutionOptions};
 use crate::weights::{Init, Params};
@@ -18,9 +20,7 @@ pub struct Conv2d {
 impl Conv2d {
     /// `name.weight` `[out, in, kernel, kernel]` and `name.bias` `[out]`; stride 1, no padding.
     pub fn new(params: &mut Params<'_, '_>, name: &str, inputs: usize, outputs: usize, kernel: usize) -> Self {
-        let mut conv = Self::without_bias(params, name, inputs, outputs, kernel);
-        conv.bias = Some(params.at(name).tensor("bias", [outputs], Init::Zeros));
-        conv
+        Self::without_bias(params, name, inputs, outputs, kernel).and_bias(params, name, outputs)
     }
 
     /// `name.weight` only.
@@ -67,6 +67,54 @@ impl Conv2d {
         let weight = self.weight.val().unsqueeze_dim(2);
         let options = ConvolutionOptions { stride: self.stride, padding: self.padding, repeat_first: false };
         kernels::convolution(x, weight, self.bias.as_ref().map(Param::val), options)
+    }
+}
+
+/// A 2-D convolution whose kernel need not be square, on Burn's own operation; zero padding that keeps the size where the
+/// kernel's sides are odd.
+#[derive(Module, Debug)]
+pub struct RectangularConv2d {
+    weight: Param<Tensor<4>>,
+    bias: Option<Param<Tensor<1>>>,
+    #[module(skip)]
+    stride: usize,
+    #[module(skip)]
+    padding: [usize; 2],
+}
+
+impl RectangularConv2d {
+    /// `name.weight` `[out, in, height, width]` only.
+    pub fn without_bias(
+        params: &mut Params<'_, '_>,
+        name: &str,
+        inputs: usize,
+        outputs: usize,
+        [height, width]: [usize; 2],
+    ) -> Self {
+        let init = Init::fan_in(inputs * height * width);
+        let weight = params.at(name).tensor("weight", [outputs, inputs, height, width], init);
+        Self { weight, bias: None, stride: 1, padding: [height / 2, width / 2] }
+    }
+
+    /// `name.weight` `[out, in, height, width]` and `name.bias` `[out]`.
+    pub fn new(params: &mut Params<'_, '_>, name: &str, inputs: usize, outputs: usize, kernel: [usize; 2]) -> Self {
+        let conv = Self::without_bias(params, name, inputs, outputs, kernel);
+        Self { bias: Some(params.at(name).tensor("bias", [outputs], Init::Zeros)), ..conv }
+    }
+
+    /// Sets the stride, the same both ways, and leaves the padding out.
+    #[must_use]
+    pub fn with_stride_unpadded(self, stride: usize) -> Self {
+        Self { stride, padding: [0; 2], ..self }
+    }
+
+    /// # Shapes
+    /// - x: `[batch, in, height, width]`
+    /// - output: `[batch, out, height', width']`, in the precision of `x`
+    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        let weight = self.weight.val().cast(x.dtype());
+        let bias = self.bias.as_ref().map(|bias| bias.val().cast(x.dtype()));
+        conv2d(x, weight, bias, ConvOptions::new([self.stride; 2], self.padding, [1; 2], 1))
     }
 }
 

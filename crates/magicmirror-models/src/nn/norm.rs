@@ -109,3 +109,47 @@ impl GroupNorm {
         kernels::group_norm(x, self.weight.val(), self.bias.val(), options)
     }
 }
+
+/// Batch normalisation over `[batch, channels, height, width]` with the statistics of training.
+#[derive(Module, Debug)]
+pub struct BatchNorm {
+    weight: Param<Tensor<1>>,
+    bias: Param<Tensor<1>>,
+    running_mean: Param<Tensor<1>>,
+    running_var: Param<Tensor<1>>,
+    #[module(skip)]
+    epsilon: f64,
+}
+
+impl BatchNorm {
+    /// `name.weight`, `name.bias`, `name.running_mean` and `name.running_var`, all `[channels]`.
+    pub fn new(params: &mut Params<'_, '_>, name: &str, channels: usize, epsilon: f64) -> Self {
+        let mut params = params.at(name);
+        Self {
+            weight: params.tensor("weight", [channels], Init::Ones),
+            bias: params.tensor("bias", [channels], Init::Zeros),
+            running_mean: params.tensor("running_mean", [channels], Init::Zeros),
+            running_var: params.tensor("running_var", [channels], Init::Ones),
+            epsilon,
+        }
+    }
+
+    /// # Shapes
+    /// - x, output: `[batch, channels, height, width]`
+    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        let scale = self.weight.val() / (self.running_var.val() + self.epsilon).sqrt();
+        let shift = self.bias.val() - self.running_mean.val() * scale.clone();
+        let shape = [1, scale.dims()[0], 1, 1];
+        x * scale.reshape(shape) + shift.reshape(shape)
+    }
+}
+
+/// Instance normalisation without parameters: every channel of every sample for itself, over `[batch, channels, ...]`.
+pub fn instance_norm<const D: usize>(x: Tensor<D>, epsilon: f64) -> Tensor<D> {
+    let channels = x.dims()[1];
+    let options = kernels::GroupNormOptions { groups: channels, epsilon, silu: false };
+    let (device, dtype) = (x.device(), x.dtype());
+    let weight = Tensor::ones([channels], (&device, dtype));
+    let bias = Tensor::zeros([channels], (&device, dtype));
+    kernels::group_norm(x, weight, bias, options)
+}

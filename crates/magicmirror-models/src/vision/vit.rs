@@ -127,6 +127,16 @@ impl VisionConfig {
         Ok(())
     }
 
+    fn layer_sizes(&self) -> LayerSizes {
+        LayerSizes {
+            width: self.hidden_size,
+            inner: self.intermediate_size,
+            heads: self.num_attention_heads,
+            activation: self.hidden_act,
+            epsilon: self.layer_norm_eps,
+        }
+    }
+
     /// Tokens that the network gives: one for each patch and the class token before them.
     pub fn tokens(&self) -> usize {
         let patches = self.image_size / self.patch_size;
@@ -172,7 +182,7 @@ impl VisionTransformer {
             position_embedding: positions,
             pre_norm: LayerNorm::new(&mut params, "pre_layrnorm", width, config.layer_norm_eps),
             layers: (0..config.num_hidden_layers)
-                .map(|index| Layer::new(config, &mut params.at(format!("encoder.layers.{index}"))))
+                .map(|index| Layer::new(config.layer_sizes(), &mut params.at(format!("encoder.layers.{index}"))))
                 .collect(),
             image_size: config.image_size,
         }
@@ -188,11 +198,7 @@ impl VisionTransformer {
         device: &Device,
     ) -> Result<(VisionConfig, Self, ParamNames), WeightsError> {
         let config = VisionConfig::read(&folder.join("config.json"))?;
-        let pickled = folder.join("pytorch_model.bin");
-        let checkpoint = match Checkpoint::open_folder(folder, "model") {
-            Err(WeightsError::NotFound { .. }) if pickled.is_file() => Checkpoint::open_torch(&pickled)?,
-            opened => opened?,
-        };
+        let checkpoint = Checkpoint::open_model_folder(folder)?;
         let ignored = ["text_model.", "text_projection.", "visual_projection.", "logit_scale"];
         let (tower, names) = Self::load(&checkpoint, &config, "", &ignored, precision, device)?;
         Ok((config, tower, names))
@@ -256,7 +262,7 @@ impl VisionTransformer {
         let mut penultimate = x.clone();
         for layer in &self.layers {
             penultimate = x;
-            x = layer.forward(penultimate.clone());
+            x = layer.forward(penultimate.clone(), None);
         }
         VisionFeatures { last: x, penultimate }
     }
@@ -267,15 +273,22 @@ impl VisionTransformer {
 /// # Errors
 /// When it cannot be read.
 pub fn open_photomaker(path: &Path) -> Result<Checkpoint, WeightsError> {
-    if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("safetensors")) {
-        Checkpoint::open_file(path)
-    } else {
-        Checkpoint::open_torch(path)
-    }
+    Checkpoint::open_any(path)
 }
 
+/// Sizes of a [`Layer`].
+#[derive(Debug, Clone, Copy)]
+pub(super) struct LayerSizes {
+    pub(super) width: usize,
+    pub(super) inner: usize,
+    pub(super) heads: usize,
+    pub(super) activation: Activation,
+    pub(super) epsilon: f64,
+}
+
+/// A layer of either tower of CLIP.
 #[derive(Module, Debug)]
-struct Layer {
+pub(super) struct Layer {
     norm1: LayerNorm,
     query: Linear,
     key: Linear,
@@ -291,8 +304,8 @@ struct Layer {
 }
 
 impl Layer {
-    fn new(config: &VisionConfig, params: &mut Params<'_, '_>) -> Self {
-        let (width, inner, epsilon) = (config.hidden_size, config.intermediate_size, config.layer_norm_eps);
+    pub(super) fn new(sizes: LayerSizes, params: &mut Params<'_, '_>) -> Self {
+        let LayerSizes { width, inner, heads, activation, epsilon } = sizes;
         let mut projection = |name: &str| Linear::new(&mut params.at("self_attn"), name, width, width);
         Self {
             query: projection("q_proj"),
@@ -303,17 +316,18 @@ impl Layer {
             norm2: LayerNorm::new(params, "layer_norm2", width, epsilon),
             fc1: Linear::new(params, "mlp.fc1", width, inner),
             fc2: Linear::new(params, "mlp.fc2", inner, width),
-            heads: config.num_attention_heads,
-            activation: config.hidden_act,
+            heads,
+            activation,
         }
     }
 
-    fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+    /// `bias` as in [`attention`]: where text may attend to.
+    pub(super) fn forward(&self, x: Tensor<3>, bias: Option<Tensor<4>>) -> Tensor<3> {
         let normed = self.norm1.forward(x.clone());
         let heads = |linear: &Linear| heads_from_tokens(linear.forward(normed.clone()), self.heads);
         let (query, key, value) = (heads(&self.query), heads(&self.key), heads(&self.value));
         let scale = (query.dims()[3] as f64).powf(-0.5);
-        let attended = tokens_from_heads(attention(query, key, value, None, scale));
+        let attended = tokens_from_heads(attention(query, key, value, bias, scale));
         let x = x + self.out.forward(attended);
         let hidden = self.fc1.forward(self.norm2.forward(x.clone()));
         let hidden = match self.activation {

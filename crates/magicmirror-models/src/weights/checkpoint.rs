@@ -97,6 +97,18 @@ impl Checkpoint {
         Ok(checkpoint)
     }
 
+    /// Opens a folder as transformers writes it: `model.safetensors`, its shards, or `pytorch_model.bin`.
+    ///
+    /// # Errors
+    /// When there is none of them, or a file is not whole.
+    pub fn open_model_folder(folder: &Path) -> Result<Self, WeightsError> {
+        let pickled = folder.join("pytorch_model.bin");
+        match Self::open_folder(folder, "model") {
+            Err(WeightsError::NotFound { .. }) if pickled.is_file() => Self::open_torch(&pickled),
+            opened => opened,
+        }
+    }
+
     /// Opens one safetensors file.
     ///
     /// # Errors
@@ -121,6 +133,18 @@ impl Checkpoint {
             })
             .collect();
         Ok(Self { path: path.to_owned(), files: vec![path.to_owned()], entries, memory: BTreeMap::new() })
+    }
+
+    /// Opens a file of either format: safetensors where its name ends so, else `PyTorch`'s.
+    ///
+    /// # Errors
+    /// As [`Self::open_file`] and [`Self::open_torch`].
+    pub fn open_any(path: &Path) -> Result<Self, WeightsError> {
+        if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("safetensors")) {
+            Self::open_file(path)
+        } else {
+            Self::open_torch(path)
+        }
     }
 
     /// Tensors (f32) that were read from `path` in some other format.

@@ -1,20 +1,24 @@
 //! Reads the tensors of a `PyTorch` file without executing anything in it.
 //!
 //! Since 1.6 `torch.save` writes an uncompressed zip: `<root>/data.pkl` says what there is, `<root>/data/<key>` hold the
-//! values. The pickle is a program for a small stack machine that may call any Python function; the machine here knows
-//! only the operations and the functions that a state dict needs, and these only build descriptions of tensors.
+//! values. Before, it wrote pickles one after the other (a magic number, a version, facts of the machine, what there is,
+//! the keys of the storages) and then each storage, its length before it. A pickle is a program for a small stack machine
+//! that may call any Python function; the machine here knows only the operations and the functions that a state dict
+//! needs, and these only build descriptions of tensors.
 //!
 //! Source: `CPython` 3.12, `Lib/pickletools.py`; `PyTorch` 2.9, `torch/serialization.py`, `torch/_utils.py`.
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Seek};
 use std::path::Path;
 
 use safetensors::tensor::Dtype;
 use zip::{CompressionMethod, ZipArchive};
 
 use super::WeightsError;
+
+mod legacy;
 
 /// No released state dict describes itself in more bytes than this.
 const MAX_PICKLE_BYTES: u64 = 8 << 20;
@@ -39,23 +43,46 @@ pub(super) struct StoredTensor {
 /// All tensors of the file; nested dicts are flattened, names joined with dots. Values that are no tensors are passed
 /// over.
 pub(super) fn read_entries(path: &Path) -> Result<BTreeMap<String, StoredTensor>, WeightsError> {
-    let file = File::open(path).map_err(WeightsError::io(path))?;
+    let mut file = File::open(path).map_err(WeightsError::io(path))?;
     let length = file.metadata().map_err(WeightsError::io(path))?.len();
+    let mut start = Vec::new();
+    file.by_ref().take(legacy::MAGIC.len() as u64).read_to_end(&mut start).map_err(WeightsError::io(path))?;
+    file.rewind().map_err(WeightsError::io(path))?;
+    if start == legacy::MAGIC {
+        return legacy::read_entries(path, file, length);
+    }
     let mut archive = ZipArchive::new(file).map_err(|error| {
-        let reason = format!("{error}; only PyTorch's zip format, of version 1.6 and later, is read");
+        let reason = format!("{error}; it is none of the formats that PyTorch has written since version 0.2");
         WeightsError::invalid(path, reason)
     })?;
     let pickle = read_pickle(path, &mut archive)?;
     let root = pickle.name.strip_suffix("data.pkl").unwrap_or_default().to_owned();
-    let (machine, top) = Machine::run(&pickle.bytes).map_err(|reason| reason.at(path))?;
-    let mut flattened = Flattened::default();
-    machine.flatten(top, "", 0, &mut flattened).map_err(|reason| reason.at(path))?;
+    let tensors = described_tensors(&mut Bytes(&pickle.bytes)).map_err(|reason| reason.at(path))?;
+    locate(path, length, tensors, |key| {
+        let member = format!("{root}data/{key}");
+        stored_bytes(&mut archive, &member).map_err(|reason| format!("{member}: {reason}"))
+    })
+}
 
+/// What the pickle that begins here describes, by name.
+fn described_tensors(bytes: &mut Bytes<'_>) -> Result<BTreeMap<String, Tensor>, Refused> {
+    let (machine, top) = Machine::run(bytes)?;
+    let mut flattened = Flattened::default();
+    machine.flatten(top, "", 0, &mut flattened)?;
+    Ok(flattened.tensors)
+}
+
+/// Where tensors lie in a file of `length` bytes, from the place and the size in bytes of each storage.
+fn locate(
+    path: &Path,
+    length: u64,
+    tensors: BTreeMap<String, Tensor>,
+    mut storage: impl FnMut(&str) -> Result<(u64, u64), String>,
+) -> Result<BTreeMap<String, StoredTensor>, WeightsError> {
     let mut found = BTreeMap::new();
-    for (name, tensor) in flattened.tensors {
-        let member = format!("{root}data/{}", tensor.key);
-        let (start, size) = stored_bytes(&mut archive, &member)
-            .map_err(|reason| WeightsError::invalid(path, format!("{member}, which holds {name}: {reason}")))?;
+    for (name, tensor) in tensors {
+        let (start, size) = storage(&tensor.key)
+            .map_err(|reason| WeightsError::invalid(path, format!("the storage of {name}: {reason}")))?;
         let range = tensor
             .byte_range()
             .filter(|&(_, end)| end <= size && start.checked_add(end).is_some_and(|end| end <= length));
@@ -158,12 +185,13 @@ type Id = usize;
 
 #[derive(Debug, Clone)]
 enum Value {
-    /// None, booleans, floats: nothing that a tensor's description needs.
+    /// None, floats: nothing that a tensor's description needs.
     Other,
+    Bool(bool),
     Int(i64),
     Text(String),
     Tuple(Vec<Id>),
-    List,
+    List(Vec<Id>),
     Dict(Vec<(Id, Id)>),
     Function(Function),
     Storage {
@@ -227,17 +255,16 @@ impl<'a> Bytes<'a> {
 }
 
 impl Machine {
-    /// Runs the whole pickle; the result is the index of the value that it leaves.
-    fn run(pickle: &[u8]) -> Result<(Self, Id), Refused> {
+    /// Runs the pickle that begins here, to its end; the result is the index of the value that it leaves.
+    fn run(bytes: &mut Bytes<'_>) -> Result<(Self, Id), Refused> {
         let mut machine = Self::default();
-        let mut bytes = Bytes(pickle);
         loop {
             let operation = bytes.take(1)?[0];
             if operation == b'.' {
                 let top = machine.pop()?;
                 return Ok((machine, top));
             }
-            machine.step(operation, &mut bytes)?;
+            machine.step(operation, bytes)?;
         }
     }
 
@@ -247,7 +274,8 @@ impl Machine {
             0x80 => drop(bytes.take(1)?),
             0x95 => drop(bytes.take(8)?),
             // NONE, NEWTRUE, NEWFALSE, BINFLOAT
-            b'N' | 0x88 | 0x89 => self.push(Value::Other),
+            b'N' => self.push(Value::Other),
+            0x88 | 0x89 => self.push(Value::Bool(operation == 0x88)),
             b'G' => {
                 bytes.take(8)?;
                 self.push(Value::Other);
@@ -282,10 +310,16 @@ impl Machine {
                 let items = self.pop_to_mark()?;
                 self.push(Value::Tuple(items));
             }
-            // EMPTY_LIST, APPEND, APPENDS: no tensor is looked for in lists.
-            b']' => self.push(Value::List),
-            b'a' => drop(self.pop()?),
-            b'e' => drop(self.pop_to_mark()?),
+            // EMPTY_LIST, APPEND, APPENDS
+            b']' => self.push(Value::List(Vec::new())),
+            b'a' | b'e' => {
+                let items = if operation == b'a' { self.pop_many(1)? } else { self.pop_to_mark()? };
+                let target = self.top()?;
+                let Value::List(list) = &mut self.values[target] else {
+                    return invalid("items for what is no list");
+                };
+                list.extend(items);
+            }
             // EMPTY_DICT, SETITEM, SETITEMS
             b'}' => self.push(Value::Dict(Vec::new())),
             b's' | b'u' => {

@@ -7,6 +7,7 @@ mod diffusion;
 mod dit;
 mod face;
 mod fuzz;
+mod judges;
 mod text;
 mod vae;
 mod vision;

@@ -2,12 +2,15 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod analyze;
 mod bad_input;
 mod cancel;
 mod data;
+mod evaluate;
 mod faces;
 mod identity;
 mod lab;
+mod manifest;
 mod models;
 mod outputs;
 mod train;
