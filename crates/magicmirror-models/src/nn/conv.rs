@@ -20,7 +20,8 @@ pub struct Conv2d {
 impl Conv2d {
     /// `name.weight` `[out, in, kernel, kernel]` and `name.bias` `[out]`; stride 1, no padding.
     pub fn new(params: &mut Params<'_, '_>, name: &str, inputs: usize, outputs: usize, kernel: usize) -> Self {
-        Self::without_bias(params, name, inputs, outputs, kernel).and_bias(params, name, outputs)
+        let conv = Self::without_bias(params, name, inputs, outputs, kernel);
+        Self { bias: Some(params.at(name).tensor("bias", [outputs], Init::Zeros)), ..conv }
     }
 
     /// `name.weight` only.
