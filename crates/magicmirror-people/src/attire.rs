@@ -97,3 +97,6 @@ fn mesh(solid: Solid, body: &Fitting) -> Mesh {
         ..Mesh::default()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -161,9 +161,88 @@ fn plain(canvas: &mut Canvas, random: &mut ChaCha8Rng, mood: &Mood, albedo: Rgb)
     let centre = [1.0 + mood.side * between(random, 0.05, 0.25), between(random, 0.35, 0.5)];
     let (fall, cloth) = (between(random, 0.25, 0.55), pick(random, &[0.0, 0.05, 0.12]));
     let seed = (between(random, 0.0, 1.0) * 65536.0) as u32;
+    // It has a lamp of its own, so that its colour is seen in any light.
+    let brightness = mood.light.iter().sum::<f32>() / 3.0;
+    let light = scale(mix(mood.light, [brightness; 3], 0.4), if mood.dark { 0.42 } else { 0.90 } / brightness);
     canvas.paint([0.0, 0.0, Canvas::ASPECT, 1.0], |x, y, _| {
         let (across, down) = (x - centre[0], y - centre[1]);
         let mottled = 1.0 + cloth * (noise(seed, x * 5.0, y * 5.0) - 0.5) * 2.0;
-        scale(times(albedo, mood.light), (1.06 - fall * (across * across + down * down)).max(0.4) * mottled)
+        scale(times(albedo, light), (1.06 - fall * (across * across + down * down)).max(0.4) * mottled)
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::colour::{nearest_name, plus};
+    use crate::scene::NamedColour;
+
+    const SIZE: Size = Size { width: 36, height: 24 };
+    const PLACES: [Place; 11] = [
+        Place::Plain(NamedColour::Green),
+        Place::LivingRoom,
+        Place::Kitchen,
+        Place::Office,
+        Place::Library,
+        Place::Sky,
+        Place::Park,
+        Place::Street,
+        Place::Beach,
+        Place::Mountains,
+        Place::NightCity,
+    ];
+
+    fn view(place: Place, seed: u64, lighting: Lighting, camera: &Camera) -> Vec<Rgb> {
+        Backdrop::new(&Background { place, seed }, lighting).view(camera, SIZE)
+    }
+
+    fn mean(view: &[Rgb]) -> Rgb {
+        scale(view.iter().copied().fold([0.0; 3], plus), 1.0 / view.len() as f32)
+    }
+
+    #[test]
+    fn places_differ_and_are_the_same_each_time() {
+        let views = PLACES.map(|place| view(place, 5, Lighting::SoftDaylight, &USUAL));
+        for (index, place) in PLACES.into_iter().enumerate() {
+            assert!(views[index] == view(place, 5, Lighting::SoftDaylight, &USUAL), "{place:?} changes");
+            assert!(views[index] != view(place, 6, Lighting::SoftDaylight, &USUAL), "{place:?}: all alike");
+            assert!(views[..index].iter().all(|other| other != &views[index]), "{place:?} looks like another");
+        }
+    }
+
+    #[test]
+    fn plain_backdrops_have_their_colour() {
+        for lighting in [Lighting::SoftDaylight, Lighting::BrightSun, Lighting::Window, Lighting::Studio] {
+            for colour in NamedColour::ALL {
+                let seen = mean(&view(Place::Plain(colour), 7, lighting, &USUAL));
+                assert_eq!(nearest_name(seen), colour, "{lighting:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn light_tints_the_place() {
+        for place in PLACES.into_iter().filter(|&place| place != Place::NightCity) {
+            let [sunset, moonlight, daylight] = [Lighting::Sunset, Lighting::Moonlight, Lighting::SoftDaylight]
+                .map(|lighting| mean(&view(place, 5, lighting, &USUAL)));
+            let warmth = |light: Rgb| light[0] / light[2];
+            assert!(warmth(sunset) > 1.2 * warmth(daylight), "{place:?} at sunset: {sunset:?}, {daylight:?}");
+            let sum = |light: Rgb| light.iter().sum::<f32>();
+            assert!(sum(moonlight) < 0.7 * sum(daylight), "{place:?} by moonlight: {moonlight:?}, {daylight:?}");
+        }
+    }
+
+    #[test]
+    fn the_place_moves_against_the_camera() {
+        // As far as two pixels are apart at the place's depth: 2 m behind the head.
+        let step = 2.0 * 2.0 * libm::tanf(USUAL.field_of_view / 2.0) * (USUAL.distance + 2.0) / SIZE.height as f32;
+        let still = view(Place::Library, 5, Lighting::Studio, &USUAL);
+        let moved = view(Place::Library, 5, Lighting::Studio, &Camera { right: step, ..USUAL });
+        for row in 0..SIZE.height {
+            for column in 0..SIZE.width - 2 {
+                let (seen, before) = (moved[row * SIZE.width + column], still[row * SIZE.width + column + 2]);
+                assert!((0..3).all(|channel| (seen[channel] - before[channel]).abs() < 1e-3), "{column} {row}");
+            }
+        }
+    }
 }

@@ -54,3 +54,30 @@ impl NamedColour {
         })
     }
 }
+
+/// The named colour that a light looks most like, in Oklab (Björn Ottosson, 2020).
+#[cfg(test)]
+pub(crate) fn nearest_name(light: Rgb) -> NamedColour {
+    let distance = |name: &NamedColour| {
+        let (one, other) = (oklab(light), oklab(name.albedo()));
+        (0..3).map(|axis| (one[axis] - other[axis]) * (one[axis] - other[axis])).sum::<f32>()
+    };
+    let mut names = NamedColour::ALL;
+    names.sort_by(|one, other| distance(one).total_cmp(&distance(other)));
+    names[0]
+}
+
+#[cfg(test)]
+fn oklab([red, green, blue]: Rgb) -> [f32; 3] {
+    let [l, m, s] = [
+        0.412_221_46 * red + 0.536_332_55 * green + 0.051_445_995 * blue,
+        0.211_903_5 * red + 0.680_699_5 * green + 0.107_396_96 * blue,
+        0.088_302_46 * red + 0.281_718_85 * green + 0.629_978_7 * blue,
+    ]
+    .map(libm::cbrtf);
+    [
+        0.210_454_26 * l + 0.793_617_8 * m - 0.004_072_047 * s,
+        1.977_998_5 * l - 2.428_592_2 * m + 0.450_593_7 * s,
+        0.025_904_037 * l + 0.782_771_77 * m - 0.808_675_77 * s,
+    ]
+}

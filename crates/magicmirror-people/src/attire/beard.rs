@@ -6,7 +6,7 @@ use crate::figure::Figure;
 use crate::head::{HeadModel, Mask};
 use crate::person::Beard;
 use crate::render::{FaceCover, Layer, Mesh, Opacity};
-use crate::space::{Vec3, add, scaled, unit};
+use crate::space::{Vec3, add, scaled, smoothstep, unit};
 
 /// What to draw for a kind of beard.
 pub(crate) struct BeardCut {
@@ -35,13 +35,15 @@ impl BeardCut {
     /// How thick hairs stand at a point of the template face whose skin grows `grows` of a beard, 0 to 1.
     pub(crate) fn density(&self, [x, y, z]: Vec3, grows: f32) -> f32 {
         let x = x.abs();
-        let soft = |value: f32| (value / 0.006).clamp(0.0, 1.0);
-        let upper = soft(y + 0.071) * soft(0.037 - x) * soft(z - 0.070);
+        let soft = |value: f32| smoothstep(-0.003, 0.007, value);
+        // It droops towards the corners of the mouth.
+        let upper = soft(y + 0.068 + 0.20 * x) * soft(0.036 - x) * soft(z - 0.070);
         let here = match self.kind {
             Beard::Moustache => upper,
             Beard::Goatee => {
-                let ring = soft(0.036 - x) * soft(x - 0.020) * soft(y + 0.092) * soft(-0.058 - y);
-                let chin = soft(0.030 + 0.3 * (y + 0.085).min(0.0) - x) * soft(-0.078 - y);
+                let ring = soft(0.034 - x) * soft(x - 0.022) * soft(y + 0.095) * soft(-0.060 - y);
+                let (across, down) = (x / 0.031, (y + 0.098) / 0.026);
+                let chin = smoothstep(1.3, 0.7, across * across + down * down);
                 upper.max(ring).max(chin) * soft(z - 0.045)
             }
             _ => 1.0,
@@ -61,9 +63,10 @@ impl BeardCut {
 /// A beard on a figure: the skin where it grows, several times.
 pub(crate) fn layer(cut: &BeardCut, colour: Rgb, figure: &Figure, skin: &Mesh) -> Layer {
     let model = HeadModel::shared();
+    let (grows, bend) = (model.mask(Mask::Beard), model.mask(Mask::Bend));
     let vertex = |corner: u32| skin.follows[corner as usize] as usize;
     let density: Vec<f32> = (0..skin.follows.len() as u32)
-        .map(|corner| cut.density(model.base()[vertex(corner)], model.mask(Mask::Beard)[vertex(corner)]))
+        .map(|corner| cut.density(model.base()[vertex(corner)], grows[vertex(corner)]))
         .collect();
     let mut mesh = Mesh::default();
     let mut fur =
@@ -85,7 +88,7 @@ pub(crate) fn layer(cut: &BeardCut, colour: Rgb, figure: &Figure, skin: &Mesh) -
                     mesh.normals.push(normal);
                     mesh.tangents.push(unit(down));
                     mesh.texture.push([0.09 * libm::atan2f(template[0], template[2] + 0.02), template[1]]);
-                    mesh.bend.push(model.mask(Mask::Bend)[vertex]);
+                    mesh.bend.push(bend[vertex]);
                     mesh.follows.push(vertex as u16);
                     fur.density.push(density[corner as usize]);
                     fur.level.push(level);

@@ -68,7 +68,7 @@ impl Clothing {
             }
             Garment::TankTop => {
                 let cut = Cut {
-                    front: -0.245,
+                    front: -0.226,
                     side: -0.175,
                     back: -0.20,
                     half_width: 0.080,

@@ -18,7 +18,7 @@ pub(crate) enum Stuff {
     Panels,
     /// Braided straw, in rows along the second axis.
     Straw,
-    /// Paper with white dots.
+    /// Paper with dots.
     Dotted,
     /// Polished metal.
     Metal,
@@ -62,7 +62,7 @@ impl Stuff {
         light: &Illumination,
     ) -> Rgb {
         let colour = scale(albedo, self.tone(pattern, at.footprint));
-        let colour = if self == Self::Dotted && dotted(pattern) { [0.85; 3] } else { colour };
+        let colour = if self == Self::Dotted && dotted(pattern) { dots(albedo) } else { colour };
         let (gloss, power, wrap) = match self {
             Self::Knit => (0.0, 1, 0.30),
             Self::Cloth | Self::Buttoned | Self::Panels => (0.01, 8, 0.15),
@@ -119,7 +119,12 @@ impl Stuff {
     }
 }
 
-/// Whether a white dot is at a place of dotted paper: rows of dots, every other one shifted.
+/// Colour of the dots on paper: white, dark on white paper.
+fn dots(paper: Rgb) -> Rgb {
+    if paper.iter().sum::<f32>() > 2.0 { [0.25; 3] } else { [0.85; 3] }
+}
+
+/// Whether a dot is at a place of dotted paper: rows of dots, every other one shifted.
 fn dotted([u, v]: [f32; 2]) -> bool {
     const APART: f32 = 0.026;
     let (row, column) = ((v / APART).floor(), u / APART);

@@ -70,12 +70,13 @@ impl Shell {
     /// Cuts the shell out of the skin: triangles that cross the edge are divided there.
     pub(crate) fn layer(&self, figure: &Figure, skin: &Mesh) -> Layer {
         let model = HeadModel::shared();
+        let bend = model.mask(Mask::Bend);
         let corner = |index: u32| {
             let vertex = skin.follows[index as usize] as usize;
             let template = model.base()[vertex];
             let normal = skin.normals[index as usize];
             let place = add(figure.rest[vertex], scaled(normal, self.thickness));
-            Corner { place, normal, template, bend: model.mask(Mask::Bend)[vertex], depth: self.cut.depth(template) }
+            Corner { place, normal, template, bend: bend[vertex], depth: self.cut.depth(template) }
         };
         let mut mesh = Mesh::default();
         let mut cloth = Cloth {
