@@ -99,7 +99,7 @@ def region_masks(positions, texture_at):
     masks["scalp"] = scalp
     masks["beard"] = numpy.maximum(jaw, moustache) * outside
     # The face as its mask counts it: before the ears, hair line to chin.
-    masks["face"] = smoothstep(0.40, 0.52, z) * (1 - smoothstep(-0.05, 0.15, y - line - 0.02)) * smoothstep(6.10, 6.17, y + 0.12 * (1.4 - z)) * (1 - masks["ears"])
+    masks["face"] = smoothstep(0.60, 0.76, z) * (1 - smoothstep(-0.05, 0.15, y - line - 0.02)) * smoothstep(6.10, 6.17, y + 0.12 * (1.4 - z)) * (1 - masks["ears"])
     return masks
 
 

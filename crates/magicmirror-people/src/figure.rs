@@ -394,3 +394,86 @@ pub fn normals(places: &[Vec3], triangles: &[[u32; 3]], weld: &[u16]) -> Vec<Vec
     });
     welded.collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scene::{Camera, Gaze, Group, HeadPose};
+
+    fn moment(pose: HeadPose) -> Moment {
+        let camera = Camera { field_of_view: 0.4, distance: 1.0, right: 0.0, up: 0.0 };
+        Moment { pose, gaze: Gaze::default(), expression: vec![0.0; 52], sway: [0.0; 3], camera }
+    }
+
+    /// A person with the base mesh's symmetric shape.
+    fn symmetric() -> Figure {
+        let mut person = Person::from_seed(1, Group::Woman);
+        person.shape.clear();
+        Figure::new(&person)
+    }
+
+    fn landmarks(figure: &Figure, pose: HeadPose) -> [Vec3; 5] {
+        figure.landmarks(&figure.pose(&moment(pose)))
+    }
+
+    #[test]
+    fn opposite_turns_mirror() {
+        let figure = symmetric();
+        let pose = HeadPose { yaw: 0.5, pitch: 0.2, roll: 0.1 };
+        let one = landmarks(&figure, pose);
+        let other = landmarks(&figure, HeadPose { yaw: -0.5, roll: -0.1, ..pose });
+        for (mark, mirrored) in [(0, 1), (1, 0), (2, 2), (3, 4), (4, 3)] {
+            let [x, y, z] = other[mirrored];
+            assert!(length(sub(one[mark], [-x, y, z])) < 3e-4, "{mark}: {:?} against {:?}", one[mark], other[mirrored]);
+        }
+    }
+
+    #[test]
+    fn turns_go_where_their_names_say() {
+        let figure = symmetric();
+        let nose = |pose| landmarks(&figure, pose)[2];
+        let rest = nose(HeadPose::default());
+        assert!(nose(HeadPose { yaw: 0.4, ..HeadPose::default() })[0] > rest[0] + 0.02);
+        assert!(nose(HeadPose { pitch: 0.4, ..HeadPose::default() })[1] > rest[1] + 0.02);
+        let [left, right, ..] = landmarks(&figure, HeadPose { roll: 0.4, ..HeadPose::default() });
+        assert!(left[1] > right[1] + 0.01 && left[0] < right[0]);
+    }
+
+    #[test]
+    fn shoulders_stay() {
+        let figure = symmetric();
+        let pose = figure.pose(&moment(HeadPose { yaw: 0.7, pitch: -0.3, roll: 0.2 }));
+        let place = [0.15, -0.3, 0.0];
+        assert_eq!(pose.place(place, 0.0), place);
+    }
+
+    #[test]
+    fn blinks_close_every_eye() {
+        let blink = [unit_number("eyeBlinkLeft"), unit_number("eyeBlinkRight")];
+        for group in Group::ALL {
+            for seed in 0..6 {
+                let figure = Figure::new(&Person::from_seed(seed, group));
+                let mut closed = moment(HeadPose::default());
+                blink.map(|unit| closed.expression[unit] = 1.0);
+                let (open, closed) = (figure.pose(&moment(HeadPose::default())), figure.pose(&closed));
+                for side in 0..2 {
+                    let [upper, lower] = figure.lids(side);
+                    let gap = |pose: &Pose| figure.rest[upper][1] + pose.moves[upper][1] - figure.rest[lower][1] - pose.moves[lower][1];
+                    assert!(gap(&open) > 0.003, "{group:?} {seed}: open by {}", gap(&open));
+                    assert!(gap(&closed) < 0.2 * gap(&open), "{group:?} {seed}: {} of {}", gap(&closed), gap(&open));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn mouths_at_rest_are_closed() {
+        let model = HeadModel::shared();
+        for group in Group::ALL {
+            let figure = Figure::new(&Person::from_seed(3, group));
+            let gap = |&[upper, lower]: &[usize; 2]| figure.rest[upper][1] - figure.rest[lower][1];
+            let widest = seam(model).iter().map(gap).fold(0.0, f32::max);
+            assert!(seam(model).len() > 8 && widest < 0.0025, "{group:?}: {widest}");
+        }
+    }
+}

@@ -226,3 +226,49 @@ fn normal(random: &mut ChaCha8Rng, deviation: f32) -> f32 {
     let sum: f32 = (0..12).map(|_| random.random_range(-0.5f32..0.5)).sum();
     sum.clamp(-3.0, 3.0) * deviation
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn people(group: Group) -> Vec<Person> {
+        (0..120).map(|seed| Person::from_seed(seed, group)).collect()
+    }
+
+    fn share(people: &[Person], holds: impl Fn(&Person) -> bool) -> f32 {
+        people.iter().filter(|person| holds(person)).count() as f32 / people.len() as f32
+    }
+
+    #[test]
+    fn a_seed_is_one_person() {
+        assert_eq!(Person::from_seed(5, Group::Woman), Person::from_seed(5, Group::Woman));
+        let (one, other) = (Person::from_seed(5, Group::Woman), Person::from_seed(6, Group::Woman));
+        let differs = |&(target, weight): &(usize, f32)| !other.shape.iter().any(|&(t, w)| t == target && (w - weight).abs() < 0.02);
+        assert!(one.shape.iter().filter(|entry| differs(entry)).count() > 60);
+    }
+
+    #[test]
+    fn groups_look_their_part() {
+        for group in [Group::Woman, Group::ElderlyWoman, Group::Boy, Group::Girl, Group::Baby] {
+            assert!(people(group).iter().all(|person| person.beard == Beard::None), "{group:?}");
+        }
+        let (men, old_men, old_women, babies) = (people(Group::Man), people(Group::ElderlyMan), people(Group::ElderlyWoman), people(Group::Baby));
+        assert!(share(&men, |person| person.beard != Beard::None) > 0.3);
+        assert!(babies.iter().all(|person| person.glasses.is_none() && person.earrings.is_none()));
+        let thin = |person: &Person| matches!(person.hair.style, HairStyle::Bald | HairStyle::Receding);
+        assert!(share(&old_men, thin) > 0.3 && share(&old_women, thin) == 0.0);
+        let wrinkled = |person: &Person| person.skin.wrinkles > 0.35;
+        assert!(share(&old_men, wrinkled) > 0.9 && share(&men, wrinkled) < 0.1);
+        let tones: Vec<f32> = men.iter().map(|person| person.skin.tone[1]).collect();
+        let (dark, fair) = (tones.iter().copied().fold(1.0, f32::min), tones.iter().copied().fold(0.0, f32::max));
+        assert!(dark < 0.08 && fair > 0.5, "tones from {dark} to {fair}");
+    }
+
+    #[test]
+    fn every_hair_style_occurs() {
+        let all: Vec<Person> = Group::ALL.into_iter().flat_map(people).collect();
+        for style in HairStyle::ALL {
+            assert!(all.iter().any(|person| person.hair.style == style), "{style:?}");
+        }
+    }
+}

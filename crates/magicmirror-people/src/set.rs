@@ -88,3 +88,54 @@ fn srgb_byte(light: f32) -> u8 {
     });
     table[(light.clamp(0.0, 1.0) * STEPS as f32 + 0.5) as usize]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::person::{Beard, HairStyle};
+    use crate::scene::{Camera, Garment, Gaze, Group, HeadPose, NamedColour, Place};
+
+    fn picture(group: Group, seed: u64, pose: HeadPose) -> Picture {
+        let mut person = Person::from_seed(seed, group);
+        (person.glasses, person.earrings, person.beard, person.hair.style) = (None, None, Beard::None, HairStyle::Buzz);
+        let scene = Scene {
+            person,
+            outfit: Outfit { garment: Garment::TShirt, colour: NamedColour::Blue },
+            hat: None,
+            background: Background { place: Place::Plain(NamedColour::Grey), seed: 1 },
+            lighting: Lighting::SoftDaylight,
+        };
+        let camera = Camera { field_of_view: 0.36, distance: 1.0, right: 0.0, up: -0.02 };
+        let moment = Moment { pose, gaze: Gaze::default(), expression: vec![0.0; 52], sway: [0.01, 0.0, 0.0], camera };
+        Set::new(&scene).shoot(&moment, Size { width: 96, height: 96 })
+    }
+
+    #[test]
+    fn box_and_landmarks_fit_the_drawn_face() {
+        for (number, group) in Group::ALL.into_iter().enumerate() {
+            let pose = HeadPose { yaw: 0.2, pitch: -0.05, roll: 0.1 };
+            let picture = picture(group, number as u64, pose);
+            let at = |x: usize, y: usize| picture.face_mask[y * 96 + x];
+            let face: Vec<[f32; 2]> =
+                (0..96 * 96).filter(|&pixel| picture.face_mask[pixel] > 127).map(|pixel| [pixel % 96, pixel / 96].map(|v| v as f32 + 0.5)).collect();
+            for axis in 0..2 {
+                let (low, high) = face.iter().fold((f32::MAX, f32::MIN), |(low, high), place| (low.min(place[axis]), high.max(place[axis])));
+                let (first, last) = (picture.face_box[axis], picture.face_box[axis + 2]);
+                assert!((low - first).abs() < 4.0 && (high - last).abs() < 4.0, "{group:?}: face {low} to {high}, box {first} to {last}");
+            }
+            for (mark, [x, y]) in picture.landmarks.iter().enumerate() {
+                assert!(at(*x as usize, *y as usize) > 200, "{group:?}: landmark {mark} at {x}, {y} is off the face");
+            }
+            let [left, right, nose, left_mouth, right_mouth] = picture.landmarks;
+            assert!(left[0] < nose[0] && nose[0] < right[0] && left_mouth[0] < right_mouth[0], "{group:?}");
+            assert!(left[1] < nose[1] && nose[1] < left_mouth[1], "{group:?}");
+        }
+    }
+
+    #[test]
+    fn bytes_follow_from_the_seed() {
+        let pose = HeadPose::default();
+        assert_eq!(picture(Group::Girl, 4, pose), picture(Group::Girl, 4, pose));
+        assert_ne!(picture(Group::Girl, 4, pose).rgb, picture(Group::Girl, 5, pose).rgb);
+    }
+}

@@ -63,14 +63,21 @@ impl BeardCut {
 /// A beard on a figure: the skin where it grows, several times.
 pub(crate) fn layer(cut: &BeardCut, colour: Rgb, figure: &Figure, skin: &Mesh) -> Layer {
     let model = HeadModel::shared();
-    let (grows, bend) = (model.mask(Mask::Beard), model.mask(Mask::Bend));
+    let [grows, bend, face] = [Mask::Beard, Mask::Bend, Mask::Face].map(|mask| model.mask(mask));
     let vertex = |corner: u32| skin.follows[corner as usize] as usize;
     let density: Vec<f32> = (0..skin.follows.len() as u32)
         .map(|corner| cut.density(model.base()[vertex(corner)], grows[vertex(corner)]))
         .collect();
     let mut mesh = Mesh::default();
-    let mut fur =
-        Fur { colour, density: Vec::new(), level: Vec::new(), openness: Vec::new(), tuft: 0.0012, cover: 0.38 };
+    let mut fur = Fur {
+        colour,
+        density: Vec::new(),
+        level: Vec::new(),
+        openness: Vec::new(),
+        tuft: 0.0012,
+        face: Vec::new(),
+        cover: 0.38,
+    };
     let mut placed = vec![None; skin.follows.len()];
     for triangle in
         skin.triangles.iter().filter(|triangle| triangle.iter().any(|&corner| density[corner as usize] > 0.01))
@@ -91,6 +98,7 @@ pub(crate) fn layer(cut: &BeardCut, colour: Rgb, figure: &Figure, skin: &Mesh) -
                     mesh.bend.push(bend[vertex]);
                     mesh.follows.push(vertex as u16);
                     fur.density.push(density[corner as usize]);
+                    fur.face.push(face[vertex]);
                     fur.level.push(level);
                     fur.openness.push(0.55 + 0.45 * level);
                 }

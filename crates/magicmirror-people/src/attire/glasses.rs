@@ -18,13 +18,13 @@ impl GlassesShape {
         let apart = face.eyes[1][0] - face.eyes[0][0];
         let round = glasses.frame == Frame::Round;
         let thick = if glasses.thick { 0.0023 } else { 0.0011 } * face.size;
-        let (wide, high) = if round { (0.365 * apart, 0.345 * apart) } else { (0.40 * apart, 0.27 * apart) };
+        let (wide, high) = if round { (0.365 * apart, 0.345 * apart) } else { (0.42 * apart, 0.28 * apart) };
         let front = (face.eyes[0][2].max(face.eyes[1][2]) + 0.013).max(face.bridge[2] - 0.004);
         let outline = |eye: Vec3, side: f32, angle: f32, part: f32| {
             let (sin, cos) = libm::sincosf(angle);
             // A superellipse: the fourth power makes a rectangle with round corners.
             let (across, up) = if round { (cos, sin) } else { (root(cos), root(sin)) };
-            let x = eye[0] + side * 0.02 * apart + wide * across * part;
+            let x = eye[0] + side * 0.03 * apart + wide * across * part;
             let y = eye[1] - 0.05 * apart + high * up * part;
             // The front is a little bowed round the face and leans in at the cheeks.
             let away = x - face.bridge[0];
@@ -51,9 +51,11 @@ impl GlassesShape {
         for (side, sign) in [(0, -1.0), (1, 1.0)] {
             let hinge = outline(face.eyes[side], sign, if sign < 0.0 { 2.75 } else { 0.39 }, 1.02);
             let ear = add(face.ears[side], [sign * 0.003, 0.003, 0.0]);
-            let elbow = [ear[0].abs().max(hinge[0].abs() + 0.004).copysign(sign), hinge[1], hinge[2] - 0.006];
-            let tip = add(ear, [-sign * 0.003, -0.022, -0.018]);
-            shape.frame.tube(&[hinge, elbow, between(elbow, ear, 0.5), ear, tip], |_| thick * 1.1, 6, false);
+            // From the hinge back along the temple to the ear, then down behind it.
+            let mut path: Vec<Vec3> =
+                (0..=5).map(|step| face.skull.keep_out(between(hinge, ear, step as f32 / 5.0), 0.003)).collect();
+            path.push(add(ear, [-sign * 0.003, -0.022, -0.018]));
+            shape.frame.tube(&path, |_| thick * 1.1, 6, false);
         }
         shape
     }

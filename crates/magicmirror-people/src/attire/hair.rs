@@ -58,17 +58,15 @@ impl Hair {
     pub(crate) fn grow(style: HairStyle, head: &Fitting, rim: Option<&Rim>, seed: u64) -> Self {
         let skull = &head.skull;
         let mut hair = Self { locks: HairMesh::default(), fur: HairMesh::default() };
-        let Some(mut look) = Style::of(style) else { return hair };
+        let Some(look) = Style::of(style) else { return hair };
         let mut random = ChaCha8Rng::seed_from_u64(seed ^ 0x4A12);
-        if let Comb::Parted(place) = &mut look.comb {
-            *place *= if random.random::<bool>() { 1.0 } else { -1.0 };
-        }
+        let look = look.varied(&mut random);
         let grower = Grower { look, style, head, covered: rim.is_some() };
         grower.fur(&mut hair.fur, seed as u32);
         let mut key = 1;
         for (azimuth, polar) in roots(skull, grower.look.locks, &mut random) {
             let density = grower.density(azimuth, polar);
-            if density > 0.35 + 0.3 * random.random::<f32>() {
+            if density > 0.45 + 0.3 * random.random::<f32>() {
                 grower.lock(&mut hair.locks, azimuth, polar, key, &mut random);
                 key += 1;
             }
@@ -165,7 +163,7 @@ impl Grower<'_> {
             comb = add([0.25 * start[0].signum() * start[0].abs() / 0.06, -0.3, 1.0], scaled(comb, 0.2));
             length = (start[1] - self.head.brows).max(0.02) * 1.25 * vary(0.06);
         }
-        let gathered = look.bound.is_some();
+        let gathered = look.bound.is_some() && !fringe;
         let mut points = if gathered {
             self.gathered(azimuth, polar, lift)
         } else {

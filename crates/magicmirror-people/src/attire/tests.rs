@@ -130,7 +130,8 @@ fn eyes_stay_free_and_hair_covers_the_scalp() {
         let crown = [shot.eyes[0][0].midpoint(shot.eyes[1][0]), shot.eyes[0][1] - 13.0];
         let hairy = !matches!(name.as_str(), "Receding" | "nothing")
             && HairStyle::ALL.iter().any(|style| name == format!("{style:?}"));
-        let changed = shot.frame.light[pixel(crown)] != bald.frame.light[pixel(crown)];
+        let red = |shot: &Shot| shot.frame.light[pixel(crown)][0];
+        let changed = (red(&shot) - red(&bald)).abs() > 0.05;
         assert!(changed || !hairy, "{name}: no hair on the crown");
     }
 }

@@ -6,8 +6,8 @@ use crate::head::{HeadModel, Mask, Part};
 use crate::space::{Vec3, dot, scaled, sub, weighted};
 
 /// Texels across (towards the crown) and down (from ear to ear).
-pub(super) const WIDTH: usize = 512;
-pub(super) const HEIGHT: usize = 768;
+pub(super) const WIDTH: usize = 384;
+pub(super) const HEIGHT: usize = 576;
 /// The part of the model's texture that is the head: left, bottom, width, height.
 const HEAD: [f32; 4] = [0.640, 0.145, 0.360, 0.680];
 

@@ -60,7 +60,7 @@ impl Material for Eye {
         let arc = 0.42 * right * right;
         let open =
             smoothstep(-0.10, 0.30, upper - arc - up) * (0.45 + 0.55 * smoothstep(-0.10, 0.22, up - lower - arc));
-        let open = 0.30 + 0.70 * open * smoothstep(1.15, 0.6, right.abs());
+        let open = 0.40 + 0.60 * open * smoothstep(1.15, 0.6, right.abs());
         let surface = Surface { albedo: colour, normal: at.normal, open, gloss: 0.25, softness: [0.22, 0.16, 0.14] };
         let direct = light.direct * (0.25 + 0.75 * open);
         let shaded = lit(&surface, at, &Illumination { direct, ..*light });
@@ -72,7 +72,7 @@ impl Eye {
     fn white(&self, right: f32, up: f32) -> Rgb {
         let corner = smoothstep(0.35, 0.95, right.abs());
         let veins = smooth(17 + self.side as u32, [right * 9.0, up * 26.0, 1.0]).max(0.0) * corner;
-        let white = mix([0.64, 0.61, 0.59], [0.60, 0.55, 0.45], 0.5 * self.age);
+        let white = mix([0.70, 0.67, 0.65], [0.64, 0.59, 0.48], 0.5 * self.age);
         mix(white, [0.60, 0.30, 0.27], 0.45 * corner + 0.2 * veins)
     }
 
@@ -81,7 +81,7 @@ impl Eye {
         let around = if out > 1e-4 { [x / out, y / out] } else { [0.0; 2] };
         let fibres = smooth(41, [around[0] * 9.0, around[1] * 9.0, share * 1.5])
             + 0.6 * smooth(42, [around[0] * 22.0, around[1] * 22.0, share * 2.0]);
-        let bright = 1.0 + 0.28 * fibres + 0.35 * bump((share - 0.55) / 0.25);
+        let bright = 1.25 + 0.28 * fibres + 0.35 * bump((share - 0.55) / 0.25);
         let inner = mix(
             self.iris,
             [self.iris[0] * 1.5, self.iris[1] * 1.2, self.iris[2] * 0.8],

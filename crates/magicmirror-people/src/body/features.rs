@@ -58,7 +58,7 @@ impl<'a> Painter<'a> {
         let lips = texel.lips * smooth(self.seed ^ 5, [place[0] * 1500.0, place[1] * 220.0, 0.0]) * 0.000_12;
         let rough = pores * (1.0 - texel.lips) + lips;
         let age = self.person.skin.wrinkles * texel.head * (1.0 - texel.scalp) * (1.0 - texel.lips);
-        if age <= 0.0 || place[2] < 0.0 { rough } else { rough - 0.001 * age * self.furrows(place) }
+        if age < 0.02 || place[2] < 0.0 { rough } else { rough - 0.001 * age * self.furrows(place) }
     }
 
     /// Depth of furrows at full age, 0 to about 1.

@@ -85,11 +85,11 @@ impl Material for Skin {
 impl Skin {
     fn look_up(&self, at: &Fragment) -> Spot {
         let [x, y] = atlas::place(at.texture);
-        // A texel of the finest level is some 0.45 mm wide.
+        // A texel of the finest level is some 0.6 mm wide.
         let level = match at.footprint {
-            ..0.0009 => 0,
-            ..0.0018 => 1,
-            ..0.0036 => 2,
+            ..0.0012 => 0,
+            ..0.0024 => 1,
+            ..0.0048 => 2,
             _ => 3,
         };
         let (width, height) = (WIDTH >> level, HEIGHT >> level);

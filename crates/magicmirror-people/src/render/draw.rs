@@ -2,7 +2,7 @@
 
 use super::raster::{Plane, View};
 use super::shadow::ShadowMap;
-use super::{FaceCover, Fragment, Illumination, Layer, Opacity, Posed};
+use super::{FaceCover, Fragment, Illumination, Layer, Opacity, Posed, Shade};
 use crate::colour::{Rgb, mix};
 use crate::figure::Pose;
 use crate::light::Lights;
@@ -206,7 +206,10 @@ impl Drawing<'_> {
         }
         // Sums of equal depth keep the order of layers and triangles: the sort is stable.
         order.sort_by(|a, b| a.0.total_cmp(&b.0));
-        for (_, index, triangle, plane) in order {
+        // A triangle is shaded once a pixel: what each pixel was last given, and by which triangle.
+        let nothing = Shade { light: [0.0; 3], alpha: 0.0 };
+        let mut latest = vec![(usize::MAX, nothing); samples.light.len() / (fine * fine)];
+        for (number, (_, index, triangle, plane)) in order.into_iter().enumerate() {
             let layer = self.layers[index];
             let vertices = layer.mesh.triangles[triangle];
             plane.each(|column, row, near| {
@@ -214,8 +217,11 @@ impl Drawing<'_> {
                 if near <= nearness[sample] {
                     return;
                 }
-                let fragment = self.fragment(index, vertices, &plane, column, row, fine);
-                let shade = layer.material.shade(&fragment, &self.illumination(&fragment));
+                let (last, shade) = &mut latest[row / fine * (samples.width / fine) + column / fine];
+                if *last != number {
+                    let fragment = self.fragment(index, vertices, &plane, column, row, fine);
+                    (*last, *shade) = (number, layer.material.shade(&fragment, &self.illumination(&fragment)));
+                }
                 let alpha = shade.alpha.clamp(0.0, 1.0);
                 samples.light[sample] = mix(samples.light[sample], scaled(shade.light, self.lights.exposure), alpha);
                 if layer.face == FaceCover::Hides {

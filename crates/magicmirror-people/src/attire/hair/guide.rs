@@ -53,7 +53,7 @@ pub(crate) fn grow(head: &Fitting, lock: &Lock, comb: impl Fn(f32, f32) -> Vec3)
         }
         way = unit(sub(next, point));
         if !lying {
-            way = unit(add(scaled(way, 0.7), [0.0, -0.3, 0.0]));
+            way = unit(add(scaled(way, 0.62), [0.0, -0.38, 0.0]));
         } else if !lock.over_face {
             let (guided, pull) = if forehead { (0.5, 0.0) } else { (0.2, lock.weight) };
             way = unit(add(scaled(way, 0.8), add(scaled(comb(azimuth, polar), guided), [0.0, -pull, 0.0])));

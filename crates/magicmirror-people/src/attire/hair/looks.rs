@@ -29,6 +29,8 @@ pub(crate) struct Fur {
     pub(crate) openness: Vec<f32>,
     /// Size of a tuft in metres.
     pub(crate) tuft: f32,
+    /// How much each vertex counts as face; empty for hair on the head.
+    pub(crate) face: Vec<f32>,
     /// How far short hairs that are blended cover the skin, 0 to 1.
     pub(crate) cover: f32,
 }
@@ -59,6 +61,7 @@ pub(crate) fn shells(hair: &HairMesh, colour: Rgb, head: &Fitting) -> Layer {
         level: hair.vertices.iter().map(|vertex| vertex.along).collect(),
         openness: hair.vertices.iter().map(|vertex| vertex.openness).collect(),
         tuft: TUFT,
+        face: Vec::new(),
         cover: 1.0,
     };
     layer(hair, Box::new(material), head)
@@ -111,9 +114,8 @@ impl Material for Fur {
         3.0 * (dense * (1.75 - 1.2 * mean(&self.level)) - cell(texture, self.tuft)) + 0.5
     }
 
-    /// A beard is part of the face; the hair on the head hides it.
-    fn face(&self, _at: &Fragment) -> f32 {
-        1.0
+    fn face(&self, at: &Fragment) -> f32 {
+        if self.face.is_empty() { 0.0 } else { at.mean(&self.face) }
     }
 }
 

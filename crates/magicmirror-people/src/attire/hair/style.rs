@@ -1,5 +1,8 @@
 //! The hair styles, as what to grow.
 
+use rand::Rng;
+use rand_chacha::ChaCha8Rng;
+
 use crate::person::HairStyle;
 
 /// Which way hair is combed at the root.
@@ -158,5 +161,28 @@ impl Style {
             HairStyle::Ponytail => Self { bound: Some(Bound::Ponytail), ..bound },
             HairStyle::Braids => Self { bound: Some(Bound::Braids), comb: Comb::Parted(0.0), ..bound },
         })
+    }
+
+    /// The style as one person wears it: a little longer or shorter, fuller or flatter, sometimes with a fringe.
+    pub(crate) fn varied(self, random: &mut ChaCha8Rng) -> Self {
+        let mut vary = |spread: f32| 1.0 + spread * (2.0 * random.random::<f32>() - 1.0);
+        let comb = match self.comb {
+            Comb::Parted(place) => Comb::Parted((place + 0.008 * (vary(1.0) - 1.0)) * (vary(1.0) - 1.0).signum()),
+            comb => comb,
+        };
+        let fringed = self.top > 0.2 || self.bound.is_some();
+        Self {
+            top: self.top * vary(0.2),
+            sides: self.sides * vary(0.25),
+            lift: self.lift * vary(0.25),
+            side_lift: self.side_lift * vary(0.25),
+            comb,
+            wave: self.wave * vary(0.3),
+            wavelength: self.wavelength * vary(0.25),
+            ends: self.ends * vary(0.2),
+            fur: self.fur * vary(0.2),
+            fringe: self.fringe || fringed && vary(1.0) < 0.5,
+            ..self
+        }
     }
 }
