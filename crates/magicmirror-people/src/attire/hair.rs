@@ -16,7 +16,7 @@ use super::skull::Skull;
 use crate::person::{HairStyle, Person};
 use crate::render::Layer;
 use crate::space::{Vec3, add, between, cross, scaled, sub, unit};
-use guide::{Lock, eased, grow};
+use guide::{Lock, before_eyes, eased, grow};
 pub(crate) use looks::Fur;
 use strips::HairMesh;
 pub(crate) use strips::hash;
@@ -182,6 +182,12 @@ impl Grower<'_> {
         }
         if look.wave > 0.0 {
             self.wave(&mut points, key, length);
+            // A curl that swings before the face ends there.
+            let free = points.iter().position(|&point| before_eyes(self.head, point)).unwrap_or(points.len());
+            points.truncate(free);
+            if points.len() < 3 {
+                return;
+            }
         }
         let half_width = look.half_width * vary(0.25) * self.head.size;
         let taper = |along: f32| half_width * (0.55 + 0.45 * (along * 5.0).min(1.0)) * (1.0 - 0.55 * along * along);
