@@ -67,6 +67,7 @@ impl SceneGraph {
     }
 
     /// A photo of the same person under other pose, light, background, clothes and expression, chosen by the seed.
+    #[must_use]
     pub fn reference(&self, seed: u64) -> Self {
         let random = &mut ChaCha8Rng::seed_from_u64(seed);
         let facing =
@@ -204,11 +205,23 @@ mod tests {
     fn everything_is_chosen_sometimes() {
         let graphs: Vec<_> = (0..3000).map(|seed| SceneGraph::clip(Group::ALL[seed as usize % 7], seed)).collect();
         let seen = |what: &dyn Fn(&SceneGraph) -> bool| assert!(graphs.iter().filter(|graph| what(graph)).count() > 10);
-        Action::ALL.iter().for_each(|action| seen(&|graph| graph.action == Some(*action)));
-        CameraMove::ALL.iter().for_each(|camera| seen(&|graph| graph.camera_move == Some(*camera)));
-        Lighting::ALL.iter().for_each(|lighting| seen(&|graph| graph.lighting == *lighting));
-        Garment::ALL.iter().for_each(|garment| seen(&|graph| graph.outfit.garment == *garment));
-        NamedColour::ALL.iter().for_each(|colour| seen(&|graph| graph.background.place == Place::Plain(*colour)));
-        HatKind::ALL.iter().for_each(|kind| seen(&|graph| graph.hat.is_some_and(|hat| hat.kind == *kind)));
+        for action in Action::ALL {
+            seen(&|graph| graph.action == Some(action));
+        }
+        for camera in CameraMove::ALL {
+            seen(&|graph| graph.camera_move == Some(camera));
+        }
+        for lighting in Lighting::ALL {
+            seen(&|graph| graph.lighting == lighting);
+        }
+        for garment in Garment::ALL {
+            seen(&|graph| graph.outfit.garment == garment);
+        }
+        for colour in NamedColour::ALL {
+            seen(&|graph| graph.background.place == Place::Plain(colour));
+        }
+        for kind in HatKind::ALL {
+            seen(&|graph| graph.hat.is_some_and(|hat| hat.kind == kind));
+        }
     }
 }

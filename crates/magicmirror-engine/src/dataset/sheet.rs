@@ -15,8 +15,9 @@ const CLIPS: usize = 7;
 const FRAMES: usize = 6;
 /// Most references that a clip has.
 const REFERENCES: usize = 4;
-/// Pixels between pictures.
+/// Pixels between pictures, and their colour.
 const GAP: u32 = 4;
+const GROUND: image::Rgb<u8> = image::Rgb([32; 3]);
 
 /// Writes a PNG file with samples from all over the data set: pairs (the reference, smaller, left of its target), then
 /// clips (references, then frames).
@@ -39,7 +40,7 @@ pub fn contact_sheet(dataset: &Dataset, path: &Path) -> Result<(), EngineError> 
         let height = clip.frames[0].height();
         let references = clip.references.iter().take(REFERENCES).map(|photo| at_height(photo, height / 2));
         let mut row = references.collect::<Result<Vec<_>, _>>()?;
-        row.resize(REFERENCES, RgbImage::new(height / 2, height / 2));
+        row.resize(REFERENCES, RgbImage::from_pixel(height / 2, height / 2, GROUND));
         let last = clip.frames.len() - 1;
         row.extend((0..FRAMES).map(|frame| clip.frames[frame * last / (FRAMES - 1)].clone()));
         rows.push(row);
@@ -76,7 +77,7 @@ fn paste(rows: &[Vec<RgbImage>]) -> RgbImage {
     let height_of = |row: &Vec<RgbImage>| row.iter().map(RgbImage::height).max().unwrap_or(0) + GAP;
     let width = rows.iter().map(width_of).max().unwrap_or(0);
     let height = rows.iter().map(height_of).sum::<u32>() + GAP;
-    let mut sheet = RgbImage::from_pixel(width, height, image::Rgb([32; 3]));
+    let mut sheet = RgbImage::from_pixel(width, height, GROUND);
     let mut y = GAP;
     for row in rows {
         let mut x = GAP;

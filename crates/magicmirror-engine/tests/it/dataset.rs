@@ -38,9 +38,10 @@ fn request(output: &Path) -> MakeRequest {
 
 fn make(request: &MakeRequest) -> Result<Vec<String>, EngineError> {
     let mut warnings = Vec::new();
-    let mut listener = |event| match event {
-        Event::Warning(message) => warnings.push(message),
-        _ => {}
+    let mut listener = |event| {
+        if let Event::Warning(message) = event {
+            warnings.push(message);
+        }
     };
     make_people(request, &mut Control::new(&mut listener, &AtomicBool::new(false)))?;
     Ok(warnings)
@@ -80,6 +81,10 @@ fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     files
 }
 
+fn is_tar(name: &str) -> bool {
+    Path::new(name).extension().is_some_and(|extension| extension == "tar")
+}
+
 #[test]
 fn the_same_bytes_come_from_any_number_of_workers_and_machines() {
     let [one, parts, other] = [(); 3].map(|()| tempfile::tempdir().unwrap());
@@ -108,7 +113,7 @@ fn a_folder_holds_what_a_tar_file_holds() {
     again();
     let unpacked = files(folder.path());
     let mut count = 0;
-    for (shard, bytes) in files(base()).iter().filter(|(name, _)| name.ends_with(".tar")) {
+    for (shard, bytes) in files(base()).iter().filter(|(name, _)| is_tar(name)) {
         for entry in tar::Archive::new(&bytes[..]).entries().unwrap() {
             let mut entry = entry.unwrap();
             let name = format!("{}/{}", shard.trim_end_matches(".tar"), entry.path().unwrap().display());
@@ -173,7 +178,7 @@ fn damaged_shards_are_found_and_made_anew() {
     let folder = copy();
     let before = files(folder.path());
     let path = |name: &str| folder.path().join(name);
-    let names: Vec<&String> = before.keys().filter(|name| name.ends_with(".tar")).collect();
+    let names: Vec<&String> = before.keys().filter(|name| is_tar(name)).collect();
     let cut = &before[names[0]];
     fs::write(path(names[0]), &cut[..cut.len() / 2]).unwrap();
     let mut flipped = before[names[1]].clone();

@@ -19,6 +19,7 @@ pub(super) fn framing(framing: Framing) -> &'static [&'static str] {
 }
 
 /// Pairs: after the subject, and as its verb.
+#[expect(clippy::too_many_lines, reason = "it is a table")]
 pub(super) fn action(action: Action) -> &'static [(&'static str, &'static str)] {
     match action {
         Action::HoldStill => &[

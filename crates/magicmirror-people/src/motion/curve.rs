@@ -36,7 +36,7 @@ impl Part {
         let parts = (duration / 3.0).round().max(1.0);
         let length = duration / parts;
         let index = (seconds / length).floor().clamp(0.0, parts - 1.0);
-        Self { time: seconds - index * length, length, last: index == parts - 1.0 }
+        Self { time: seconds - index * length, length, last: index + 1.5 > parts }
     }
 
     /// Begins soon, is 1 before the middle, and stays; in all but the last part it ends before the next begins.

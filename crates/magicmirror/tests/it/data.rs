@@ -144,7 +144,7 @@ fn ctrl_c_leaves_whole_shards() {
     let args = people(&["--pairs", "1000", "--identities", "700"]);
     let mut child = lab.command(&args).stderr(std::process::Stdio::piped()).spawn().unwrap();
     let first = lab.path("out/people/train-pair-00000.json");
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    let deadline = std::time::Instant::now() + std::time::Duration::from_mins(1);
     while !first.exists() {
         assert!(std::time::Instant::now() < deadline, "no shard in a minute");
         std::thread::sleep(std::time::Duration::from_millis(20));
