@@ -1,9 +1,11 @@
 //! Memory and time of the parts of a training step at full size, with random weights: what `train --plan` reckons with.
 //!
 //! ```sh
-//! cargo bench -p magicmirror-engine --bench training_memory -- block 1        # a block of 5B, latent frames
-//! cargo bench -p magicmirror-engine --bench training_memory -- decoder 1 96   # the decoder, frames, side in pixels
+//! cargo bench -p magicmirror-engine --bench training_memory -- blocks 1 1     # latent frames, blocks of 5B
+//! cargo bench -p magicmirror-engine --bench training_memory -- decoder 1 96   # latent frames, side in pixels
 //! ```
+
+#![expect(clippy::print_stdout, reason = "the numbers are what this program is for")]
 
 use std::time::Instant;
 
@@ -42,15 +44,15 @@ fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
     let number = |index: usize| arguments.get(index).and_then(|argument| argument.parse().ok());
     match (arguments.first().map(String::as_str), number(1), number(2)) {
-        (Some("block"), Some(frames), None) => block(frames),
+        (Some("blocks"), Some(frames), Some(layers)) => blocks(frames, layers),
         (Some("decoder"), Some(frames), Some(side)) => decoder(frames, side),
-        _ => eprintln!("say `block FRAMES` or `decoder FRAMES SIDE`"),
+        _ => eprintln!("say `blocks LATENT_FRAMES LAYERS` or `decoder FRAMES SIDE`"),
     }
 }
 
-fn block(frames: usize) {
+fn blocks(frames: usize, layers: usize) {
     let device = Device::flex().autodiff();
-    let dit_config = DitConfig { num_layers: 1, ..DitConfig::cogvideox_5b() };
+    let dit_config = DitConfig { num_layers: layers, ..DitConfig::cogvideox_5b() };
     let dit = Params::build(&mut Arbitrary, &device, |params| Dit::new(&dit_config, params)).0.no_grad();
     let adapter_config = AdapterConfig::for_backbone(&BackboneSizes::from(&dit_config));
     let adapter = Adapter::initialise(&adapter_config, 1, &device).expect("the paper's sizes are valid");
@@ -85,7 +87,7 @@ fn block(frames: usize) {
     let gradients = (4 * trained) as f64;
     let peak = peak().unwrap_or_default() as f64;
     println!(
-        "block of 5B, {frames} latent frames, {tokens} tokens: loss {:.4}, {:.1} s; before {:.2} GiB, peak {:.2} GiB, \
+        "{layers} block(s) of 5B, {frames} latent frames, {tokens} tokens: loss {:.4}, {:.1} s; before {:.2} GiB, peak {:.2} GiB, \
          gradients {:.2} GiB; activations are {:.1} times tokens × width",
         result.losses.mean("loss").unwrap_or(f64::NAN),
         start.elapsed().as_secs_f64(),

@@ -17,6 +17,19 @@ use crate::files::read_text;
 const CONFIG: &str = "config.toml";
 const RUN: &str = "run.json";
 
+/// What a run is.
+pub(super) struct About<'a> {
+    pub(super) kind: &'a str,
+    pub(super) config: &'a Table,
+    pub(super) weights: &'a BTreeMap<String, String>,
+}
+
+impl About<'_> {
+    fn json(&self) -> serde_json::Value {
+        json!({ "kind": self.kind, "version": env!("CARGO_PKG_VERSION"), "weights": self.weights })
+    }
+}
+
 /// A run's folder; nobody else trains in it while this lives.
 pub(super) struct RunFolder {
     pub(super) path: PathBuf,
@@ -24,18 +37,12 @@ pub(super) struct RunFolder {
 }
 
 impl RunFolder {
-    /// Makes the folder for a new run, or opens that of a run to resume.
+    /// Makes the folder for a new run, or opens that of a run to resume; writes nothing of the run yet.
     ///
     /// # Errors
     /// When another process trains in it, it holds a run that is not to be resumed, or none that is; or the run was
     /// started with another configuration or other weights.
-    pub(super) fn open(
-        path: &Path,
-        kind: &str,
-        config: &Table,
-        weights: &BTreeMap<String, String>,
-        resume: bool,
-    ) -> Result<Self, EngineError> {
+    pub(super) fn open(path: &Path, resume: bool, about: &About<'_>) -> Result<Self, EngineError> {
         fs::create_dir_all(path).map_err(EngineError::io(path))?;
         let lock_file = path.join("lock");
         let lock = File::create(&lock_file).map_err(EngineError::io(&lock_file))?;
@@ -43,32 +50,31 @@ impl RunFolder {
             return Err(TrainError::Locked { folder: path.to_owned() }.into());
         }
         let folder = Self { path: path.to_owned(), _lock: lock };
-        let about = json!({
-            "kind": kind,
-            "version": env!("CARGO_PKG_VERSION"),
-            "weights": weights,
-        });
         match (path.join(RUN).exists(), resume) {
-            (true, false) => return Err(TrainError::RunExists { folder: path.to_owned() }.into()),
-            (false, true) => return Err(TrainError::NoRun { folder: path.to_owned() }.into()),
-            (true, true) => folder.check(config, &about)?,
-            (false, false) => {}
+            (true, false) => Err(TrainError::RunExists { folder: path.to_owned() }.into()),
+            (false, true) => Err(TrainError::NoRun { folder: path.to_owned() }.into()),
+            (true, true) => folder.check(about).map(|()| folder),
+            (false, false) => Ok(folder),
         }
-        write_aside(&path.join(CONFIG), config.to_string().as_bytes())?;
-        write_aside(&path.join(RUN), format!("{about:#}\n").as_bytes())?;
-        Ok(folder)
+    }
+
+    /// Writes down what is started, or gone on with.
+    pub(super) fn begin(&self, about: &About<'_>) -> Result<(), EngineError> {
+        write_aside(&self.path.join(CONFIG), about.config.to_string().as_bytes())?;
+        Ok(write_aside(&self.path.join(RUN), format!("{:#}\n", about.json()).as_bytes())?)
     }
 
     /// Compares what the run was started with.
-    fn check(&self, config: &Table, about: &serde_json::Value) -> Result<(), EngineError> {
+    fn check(&self, about: &About<'_>) -> Result<(), EngineError> {
         let path = self.path.join(CONFIG);
         let before: Table = read_text(&path)?.parse().map_err(|error: toml::de::Error| EngineError::InvalidFile {
             what: "run configuration",
             reason: error.to_string(),
             path: path.clone(),
         })?;
-        let mut changed = changes(&before, config);
+        let mut changed = changes(&before, about.config);
         let started: serde_json::Value = read_json(&self.path.join(RUN), "run description")?;
+        let about = about.json();
         // Another version of the program may go on with a run; other weights may not.
         for key in ["kind", "weights"] {
             if started[key] != about[key] {

@@ -326,13 +326,13 @@ fn load(
 
 /// SHA-256 of all weights that a run computes with or starts from.
 pub(super) fn weight_hashes(model: &ModelConfig) -> Result<BTreeMap<String, String>, EngineError> {
+    let config = AdapterConfig::load(&model.adapter)?;
     let backbone = Backbone::open(&model.backbone)?;
     let mut hashes = BTreeMap::new();
     for part in Part::ALL {
         hashes.insert(part.folder().to_owned(), sha256_of_files(backbone.weights(part)?.files())?);
     }
     hashes.insert("adapter".into(), sha256_of_files(Adapter::open(&model.adapter)?.files())?);
-    let config = AdapterConfig::load(&model.adapter)?;
     hashes.insert("encoders".into(), Encoders::of_adapter(&model.adapter, &config, &FaceOptions::default())?.sha256()?);
     Ok(hashes)
 }

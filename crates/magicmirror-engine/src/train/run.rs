@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::checkpoint::{self, Checkpoints, State};
 use super::config::resolved;
-use super::folder::RunFolder;
+use super::folder::{About, RunFolder};
 use super::guard::Guard;
 use super::metrics::Metrics;
 use super::optimiser::{AdamW, Parameter, global_norm, scale};
@@ -94,14 +94,25 @@ pub struct RunRequest<'a, C> {
     pub resume: bool,
     /// The whole configuration; what is trained depends on it.
     pub config: &'a C,
-    /// Its section `[run]`, valid.
+    /// Its section `[run]`.
     pub run: &'a RunConfig,
-    /// Its section `[optimiser]`, valid.
+    /// Its section `[optimiser]`.
     pub optimiser: &'a OptimiserConfig,
     /// Its section `[guard]`.
     pub guard: &'a GuardConfig,
     /// SHA-256 of all weights that the run starts from or computes with, by name.
     pub weights: BTreeMap<String, String>,
+}
+
+impl<C: Serialize> RunRequest<'_, C> {
+    /// Whether the folder takes this run, for objectives that take long to prepare; writes nothing of the run yet.
+    ///
+    /// # Errors
+    /// As [`train`].
+    pub fn check(&self, kind: &str) -> Result<(), EngineError> {
+        let about = About { kind, config: &resolved(self.config), weights: &self.weights };
+        RunFolder::open(self.folder, self.resume, &about).map(drop)
+    }
 }
 
 /// How a run ended.
@@ -126,8 +137,12 @@ pub fn train<O: Objective, C: Serialize>(
     request: &RunRequest<'_, C>,
     control: &mut Control<'_>,
 ) -> Result<Finished, EngineError> {
+    request.run.validate()?;
+    request.optimiser.validate()?;
     let config = resolved(request.config);
-    let folder = RunFolder::open(request.folder, objective.kind(), &config, &request.weights, request.resume)?;
+    let about = About { kind: objective.kind(), config: &config, weights: &request.weights };
+    let folder = RunFolder::open(request.folder, request.resume, &about)?;
+    folder.begin(&about)?;
     let checkpoints = Checkpoints::new(&folder.path);
     let mut optimiser = AdamW::new(request.optimiser.clone(), objective.parameters());
     let mut state = State { step: 0, guard: Guard::default() };

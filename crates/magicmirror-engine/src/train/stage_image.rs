@@ -97,10 +97,11 @@ pub fn train_image(
     config.validate()?;
     let ImageConfig { model, data, loss, run, optimiser, guard, validation } = config;
     let options = DataOptions { cache: &data.cache, sizes: &data.sizes, most_bad: data.most_bad };
+    let weights = weight_hashes(model)?;
+    let request = RunRequest { folder, resume, config, run, optimiser, guard, weights };
+    request.check("image")?;
     let mut objective = AdapterObjective::prepare(
         "image", model, loss, validation, run.seed, options, examples, folder, devices, control,
     )?;
-    let weights = weight_hashes(model)?;
-    let request = RunRequest { folder, resume, config, run, optimiser, guard, weights };
     train(&mut objective, &request, control)
 }

@@ -118,11 +118,12 @@ pub fn train_video(
     config.validate()?;
     let VideoConfig { model, data, loss, run, optimiser, guard, validation } = config;
     let options = DataOptions { cache: &data.cache, sizes: &data.sizes, most_bad: data.most_bad };
+    let weights = weight_hashes(model)?;
+    let request = RunRequest { folder, resume, config, run, optimiser, guard, weights };
+    request.check("video")?;
     let mut objective = AdapterObjective::prepare(
         "video", model, loss, validation, run.seed, options, examples, folder, devices, control,
     )?;
-    let weights = weight_hashes(model)?;
-    let request = RunRequest { folder, resume, config, run, optimiser, guard, weights };
     train(&mut objective, &request, control)
 }
 

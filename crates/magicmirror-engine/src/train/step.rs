@@ -64,6 +64,9 @@ impl Networks {
     ///
     /// # Errors
     /// When the samples' size does not divide into patches.
+    ///
+    /// # Panics
+    /// When the samples differ in size, or in their number of references.
     pub fn gradients(
         &self,
         samples: &[Sample],
