@@ -1,19 +1,29 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use anyhow::Context;
 use burn::tensor::Device;
 use clap::{Args, Subcommand};
-use magicmirror_engine::train::{Finished, ImageConfig, VideoConfig, load_config, train_image, train_video};
+use magicmirror_engine::train::{
+    BackboneTraining, EncoderTraining, Finished, ImageConfig, VaeTraining, VideoConfig, load_config, train_backbone,
+    train_encoder, train_image, train_vae, train_video,
+};
 
 use crate::device::DeviceName;
 use crate::progress::{print_data, say, with_progress};
 
-/// Train an adapter on a frozen backbone.
+/// Train an adapter on a frozen backbone, or the parts of a small model from nothing.
 #[derive(Debug, Subcommand)]
 pub(super) enum Train {
     /// Stage 1: images, from which the adapter learns who somebody is
     Image(Options),
     /// Stage 2: clips mixed with images, from which it learns to keep them while they move
     Video(Options),
+    /// A small model's autoencoder: images, then clips
+    Vae(Options),
+    /// A small model's text encoder and transformer, on latents of its autoencoder: images, then clips
+    Backbone(Options),
+    /// A small vision encoder that tells people apart
+    Encoder(Options),
 }
 
 /// What all kinds of training are told.
@@ -66,6 +76,24 @@ impl Train {
                     train_video(&config, &examples, folder, options.resume, &devices, control)
                 })?)
             }
+            Self::Vae(options) => {
+                let mut config: VaeTraining = load_config(&options.config, &options.set)?;
+                config.run.keep = options.keep.unwrap_or(config.run.keep);
+                let (folder, device) = options.alone()?;
+                finish(with_progress(show, |control| train_vae(&config, folder, options.resume, &device, control))?)
+            }
+            Self::Backbone(options) => {
+                let mut config: BackboneTraining = load_config(&options.config, &options.set)?;
+                config.run.keep = options.keep.unwrap_or(config.run.keep);
+                let (folder, device) = options.alone()?;
+                finish(with_progress(show, |control| train_backbone(&config, folder, options.resume, &device, control))?)
+            }
+            Self::Encoder(options) => {
+                let mut config: EncoderTraining = load_config(&options.config, &options.set)?;
+                config.run.keep = options.keep.unwrap_or(config.run.keep);
+                let (folder, device) = options.alone()?;
+                finish(with_progress(show, |control| train_encoder(&config, folder, options.resume, &device, control))?)
+            }
         }
     }
 }
@@ -78,6 +106,14 @@ impl Options {
             return Ok(None);
         }
         Ok(self.run.clone())
+    }
+
+    /// Folder and device of a run that has no memory plan and one device.
+    fn alone(&self) -> anyhow::Result<(&Path, Device)> {
+        let folder = self.run.as_deref().filter(|_| !self.plan);
+        let folder = folder.context("--plan is for train image and train video: small models fit anywhere")?;
+        anyhow::ensure!(self.device.len() < 2, "this kind of training takes one --device, not {}", self.device.len());
+        Ok((folder, DeviceName::open(self.device.first().copied())?))
     }
 
     fn devices(&self) -> anyhow::Result<Vec<Device>> {
