@@ -78,7 +78,7 @@ struct IdentitySource {
 
 enum FeatureSource {
     /// Computed before.
-    Known(FaceFeatures),
+    Known(Box<FaceFeatures>),
     Photos(Encoders),
 }
 
@@ -143,7 +143,7 @@ impl<'a> Run<'a> {
     fn extract_identity(&self, control: &mut Control<'_>) -> Result<Option<FaceFeatures>, EngineError> {
         let Some(source) = &self.identity else { return Ok(None) };
         let features = match &source.features {
-            FeatureSource::Known(features) => features.clone(),
+            FeatureSource::Known(features) => FaceFeatures::clone(features),
             FeatureSource::Photos(encoders) => {
                 identity::encode(&self.request.references, encoders, &self.request.faces, self.device, control)?
             }
@@ -377,7 +377,7 @@ impl IdentitySource {
             text_embed_dim: backbone.dit.text_embed_dim,
         })?;
         let features = match &request.identity {
-            Some(path) => FeatureSource::Known(FaceFeatures::load(path, device)?),
+            Some(path) => FeatureSource::Known(Box::new(FaceFeatures::load(path, device)?)),
             None => FeatureSource::Photos(Encoders::of_adapter(&adapter, &config, &request.faces)?),
         };
         Ok(Some(Self { adapter, config, features }))
