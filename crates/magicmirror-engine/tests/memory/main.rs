@@ -4,6 +4,7 @@
 
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used)]
+#![expect(clippy::print_stdout, reason = "a table for people, and what a child process tells its parent")]
 
 use std::collections::BTreeMap;
 use std::path::Path;

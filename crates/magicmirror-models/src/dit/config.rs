@@ -172,6 +172,7 @@ impl DitConfig {
     pub fn validate(&self) -> Result<(), DitError> {
         let positive = [
             ("num_attention_heads", self.num_attention_heads),
+            ("attention_head_dim", self.attention_head_dim),
             ("in_channels", self.in_channels),
             ("out_channels", self.out_channels),
             ("time_embed_dim", self.time_embed_dim),
@@ -195,11 +196,18 @@ impl DitConfig {
             return Err(DitError::InvalidConfig { field: "num_layers", value, rule: "be in 1..=1000" });
         }
         let head = self.attention_head_dim;
-        if head == 0 || head > 1 << 16 || !head.is_multiple_of(16) {
+        if self.use_rotary_positional_embeddings && !head.is_multiple_of(16) {
             return Err(DitError::InvalidConfig {
                 field: "attention_head_dim",
                 value: head.to_string(),
-                rule: "be a multiple of 16 (rotary positions split it 1/4, 3/8, 3/8 into pairs) up to 65536",
+                rule: "be a multiple of 16 (rotary positions split it 1/4, 3/8, 3/8 into pairs)",
+            });
+        }
+        if !self.use_rotary_positional_embeddings && !self.width().is_multiple_of(16) {
+            return Err(DitError::InvalidConfig {
+                field: "attention_head_dim",
+                value: head.to_string(),
+                rule: "make the width, heads · attention_head_dim, a multiple of 16 (positions split it 1/4, 3/8, 3/8)",
             });
         }
         let unsupported = |field, value: String, hint| Err(DitError::Unsupported { field, value, hint });

@@ -53,3 +53,13 @@ fn one_of_a_batch_equals_a_batch_of_one() {
     let single = velocity(&config, &dit, latents * -1.0, other, 300.0);
     assert_close("second of two", both.narrow(0, 1, 1).into_data(), &single.into_data(), 1e-5);
 }
+
+#[test]
+fn only_rotary_positions_need_heads_of_sixteenths() {
+    let rotary = DitConfig { attention_head_dim: 8, num_attention_heads: 4, ..DitConfig::tiny() };
+    rotary.validate().unwrap_err();
+    let absolute = DitConfig { use_rotary_positional_embeddings: false, ..rotary };
+    absolute.validate().unwrap();
+    // The width, too, is cut into a quarter and twice three eighths, each of pairs.
+    DitConfig { num_attention_heads: 3, ..absolute }.validate().unwrap_err();
+}
