@@ -1,5 +1,5 @@
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use magicmirror_media::MediaError;
 use magicmirror_models::adapter::{AdapterError, ClassWordError, ConfigError, IdentityError, OtherBackbone};
@@ -19,6 +19,12 @@ pub enum EngineError {
     /// The run was asked to stop.
     #[error("stopped: nothing was written")]
     Cancelled,
+    /// The run was asked to stop, and can go on later.
+    #[error("stopped: what is finished is kept in {}\n\nhint: the same command goes on from there", folder.display())]
+    Paused {
+        /// Where it is kept.
+        folder: PathBuf,
+    },
     /// The file system refused.
     #[error("cannot access file: {}", path.display())]
     Io {
@@ -127,6 +133,14 @@ pub enum EngineError {
         /// The photo.
         path: PathBuf,
     },
+    /// A line of a manifest that cannot be carried out.
+    #[error("{place}: {error}")]
+    Line {
+        /// File and line.
+        place: String,
+        /// What is wrong.
+        error: Box<EngineError>,
+    },
     /// Videos that cannot be judged.
     #[error("{} of {total} videos cannot be judged:\n  {}\n\nhint: mend or remove them; what was measured of the others is kept in {}", problems.len(), problems.join("\n  "), cache.display())]
     Videos {
@@ -191,6 +205,14 @@ impl EngineError {
     pub(crate) fn io(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
         |source| Self::Io { path, source }
+    }
+
+    /// Says where a run that was asked to stop keeps what it has.
+    pub(crate) fn kept_in(folder: &Path) -> impl FnOnce(Self) -> Self {
+        |error| match error {
+            Self::Cancelled => Self::Paused { folder: folder.to_owned() },
+            error => error,
+        }
     }
 
     pub(crate) fn options(problem: impl Into<String>, hint: impl Into<String>) -> Self {

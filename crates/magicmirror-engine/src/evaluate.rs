@@ -16,6 +16,7 @@ mod inception;
 mod manifest;
 pub mod metric;
 mod motion;
+mod prompts;
 mod report;
 mod results;
 mod run;
@@ -24,6 +25,7 @@ mod thumbnail;
 mod warping;
 
 pub use manifest::{Entry, Manifest};
+pub use prompts::{PromptsRequest, write_prompts};
 pub use results::{FrameResult, ModelResult, ResultSettings, Results, VideoResult};
 pub use run::{Request, evaluate};
 pub use statistics::Estimate;

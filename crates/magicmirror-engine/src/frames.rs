@@ -9,18 +9,18 @@ use rayon::prelude::*;
 /// # Panics
 /// When the tensor has not 3 channels.
 pub fn rgb_from_frames(frames: Tensor<4>) -> Vec<RgbImage> {
-    let [_, channels, height, width] = frames.dims();
+    let [count, channels, height, width] = frames.dims();
     assert_eq!(channels, 3, "frames have 3 channels");
-    let values = frames.into_data_as::<f32>().try_to_vec::<f32>().expect("f32 after conversion");
-    values
-        .par_chunks(3 * height * width)
-        .map(|planes| {
-            RgbImage::from_fn(width as u32, height as u32, |x, y| {
-                let at = y as usize * width + x as usize;
-                image::Rgb([0, 1, 2].map(|c| (planes[c * height * width + at] * 255.0).round() as u8))
-            })
+    let image = |index| {
+        let frame = frames.clone().narrow(0, index, 1).into_data_as::<f32>();
+        let values = frame.as_slice::<f32>().expect("f32 after conversion");
+        RgbImage::from_fn(width as u32, height as u32, |x, y| {
+            let at = y as usize * width + x as usize;
+            image::Rgb([0, 1, 2].map(|c| (values[c * height * width + at] * 255.0).round() as u8))
         })
-        .collect()
+    };
+    // One by one out of the tensor: all at once would be a copy of the whole video.
+    (0..count).into_par_iter().map(image).collect()
 }
 
 /// 8-bit images, all of one size, to `[frames, 3, height, width]` in −1..=1.

@@ -11,6 +11,7 @@ use magicmirror_media::{Filter, center_crop, crop, read_photo, resize};
 use magicmirror_models::adapter::FaceFeatures;
 use magicmirror_models::face::align::Chip;
 use magicmirror_models::face::detector::{FaceDetector, RgbPixels};
+use magicmirror_models::face::mtcnn::Mtcnn;
 use magicmirror_models::vision::preprocess::Preprocessing;
 use magicmirror_models::vision::vit::VisionFeatures;
 
@@ -19,6 +20,7 @@ pub use face::DetectedFace;
 
 use crate::EngineError;
 use crate::event::{Control, Stage};
+use encoders::Networks;
 pub(crate) use encoders::{built_in_dlib, built_in_weights_sha256, load_detector};
 
 /// A face lower than this is told to be small: the recognisers look at 112 pixels.
@@ -72,8 +74,32 @@ pub fn encode(
     control: &mut Control<'_>,
 ) -> Result<FaceFeatures, EngineError> {
     control.stage(Stage::EncodeIdentity, photos.len() as f64, |control| {
+        FaceReader::load(encoders, options, device)?.read(photos, control)
+    })
+}
+
+/// The networks that read faces from photos.
+pub(crate) struct FaceReader<'a> {
+    detector: Mtcnn,
+    networks: Networks,
+    options: &'a FaceOptions,
+    device: &'a Device,
+}
+
+impl<'a> FaceReader<'a> {
+    /// # Errors
+    /// When an encoder cannot be loaded.
+    pub(crate) fn load(encoders: &Encoders, options: &'a FaceOptions, device: &'a Device) -> Result<Self, EngineError> {
         let detector = load_detector(options.min_face)?;
-        let networks = encoders.load(device)?;
+        Ok(Self { detector, networks: encoders.load(device)?, options, device })
+    }
+
+    /// Features of all photos of one person, within a stage.
+    ///
+    /// # Errors
+    /// When a photo cannot be read or shows no face.
+    pub(crate) fn read(&self, photos: &[PathBuf], control: &mut Control<'_>) -> Result<FaceFeatures, EngineError> {
+        let Self { detector, networks, options, device } = self;
         let mut id_embeds = Vec::new();
         let mut last = Vec::new();
         let mut penultimate = Vec::new();
@@ -108,7 +134,7 @@ pub fn encode(
             vision_last: Tensor::cat(last, 0),
             vision_penultimate: Tensor::cat(penultimate, 0),
         })
-    })
+    }
 }
 
 /// The face meant, with warnings where that may not be the one the user thinks of.

@@ -68,19 +68,32 @@ impl fmt::Display for Bytes {
     }
 }
 
-/// Memory that programs may use now, in bytes: the system's, or less where a control group sets a limit.
+/// Memory that this process may still take, in bytes: the system's, or less where a control group or the limit on the
+/// process's address space (`ulimit -v`) says so.
 pub fn available() -> u64 {
     let system =
         System::new_with_specifics(RefreshKind::nothing().with_memory(MemoryRefreshKind::nothing().with_ram()));
     // What a group has cached of files counts as used, but is given back when it is needed.
-    let limit = system.cgroup_limits().map_or(u64::MAX, |limits| limits.total_memory.saturating_sub(limits.rss));
-    system.available_memory().min(limit)
+    let group = system.cgroup_limits().map_or(u64::MAX, |limits| limits.total_memory.saturating_sub(limits.rss));
+    system.available_memory().min(group).min(address_space_left().unwrap_or(u64::MAX))
+}
+
+/// `None` without a limit, or where the system does not tell (only Linux does).
+fn address_space_left() -> Option<u64> {
+    let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
+    let soft = limits.lines().find_map(|line| line.strip_prefix("Max address space"))?.split_whitespace().next()?;
+    Some(soft.parse::<u64>().ok()?.saturating_sub(own_status("VmSize:")?))
 }
 
 /// The most memory that this process has held, in bytes; `None` where the system does not tell (only Linux does).
 pub fn peak() -> Option<u64> {
+    own_status("VmHWM:")
+}
+
+/// A number of kilobytes in the process's status, in bytes.
+fn own_status(name: &str) -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
     Some(line.trim().trim_end_matches("kB").trim().parse::<u64>().ok()? * 1024)
 }
 

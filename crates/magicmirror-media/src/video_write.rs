@@ -87,8 +87,17 @@ pub fn check_video(path: impl AsRef<Path>, size: (u32, u32), frames: usize) -> R
     match OutputFormat::from_path(path)? {
         OutputFormat::Png if frames > 1 => Err(MediaError::OneFrameOnly { path: path.to_owned(), frames }),
         OutputFormat::Mp4 => h264::check_size(path, size),
-        _ => Ok(()),
+        OutputFormat::Gif => check_sides(path, size, gif::MAX_SIDE),
+        OutputFormat::WebP => check_sides(path, size, webp::MAX_SIDE),
+        OutputFormat::Png | OutputFormat::Folder => Ok(()),
     }
+}
+
+fn check_sides(path: &Path, (width, height): (u32, u32), limit: u32) -> Result<(), MediaError> {
+    if width.max(height) <= limit {
+        return Ok(());
+    }
+    Err(MediaError::FrameTooLarge { path: path.to_owned(), width, height, limit })
 }
 
 /// Store frames as a video, in the format that the path's extension names.

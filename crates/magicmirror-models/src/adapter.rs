@@ -38,7 +38,7 @@ pub use decoupled_attention::DecoupledAttention;
 pub use error::AdapterError;
 pub use fusion::Fusion;
 pub use identity::{FaceFeatures, IdentityError};
-pub use import::{ClipVisionSizes, check_photomaker, import_photomaker};
+pub use import::{check_photomaker, import_photomaker};
 pub use perceiver::{FacePerceiver, IdentityPerceiver, Resampler, ResamplerSizes};
 
 use crate::nn::Linear;

@@ -15,6 +15,7 @@ use crate::device::DeviceName;
 /// Identity-preserving video generation: a person from a photo, doing what a prompt says.
 #[derive(Debug, Parser)]
 #[command(name = "magicmirror", version, propagate_version = true, arg_required_else_help = true)]
+#[command(after_help = "Exit codes: 0 done, 1 a check failed, 2 error, 130 stopped by Ctrl-C")]
 pub(crate) struct Cli {
     #[command(subcommand)]
     command: Command,

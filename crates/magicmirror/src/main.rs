@@ -7,13 +7,15 @@ mod progress;
 use std::process::ExitCode;
 
 use clap::Parser;
+use magicmirror_engine::EngineError;
 
 fn main() -> ExitCode {
     match cli::Cli::parse().run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             progress::print_error(&error);
-            ExitCode::from(2)
+            let stopped = matches!(error.downcast_ref(), Some(EngineError::Cancelled | EngineError::Paused { .. }));
+            ExitCode::from(if stopped { progress::STOPPED } else { 2 })
         }
     }
 }

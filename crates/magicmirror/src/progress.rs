@@ -11,6 +11,9 @@ use magicmirror_engine::{Control, EngineError, Event, Stage};
 /// Bars count in thousandths of a unit, so that blocks within a step show.
 const FINE: f64 = 1000.0;
 
+/// Exit code of a program that Ctrl-C has ended: 128 and the number of the signal, as shells have it.
+pub(crate) const STOPPED: u8 = 130;
+
 static CANCELLED: AtomicBool = AtomicBool::new(false);
 
 /// Runs engine work with bars on stderr; Ctrl-C asks it to stop, a second Ctrl-C ends the program.
@@ -20,7 +23,7 @@ pub(crate) fn with_progress<T>(
 ) -> Result<T, EngineError> {
     let handler = ctrlc::set_handler(|| {
         if CANCELLED.swap(true, Ordering::Relaxed) {
-            std::process::exit(130);
+            std::process::exit(STOPPED.into());
         }
         say("stopping after the current block (press again to end at once)");
     });

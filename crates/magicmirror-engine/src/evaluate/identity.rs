@@ -294,3 +294,126 @@ fn cosine(a: &[f64], b: &[f64]) -> f64 {
 fn distance(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| (a - b).powi(2)).sum::<f64>().sqrt()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::evaluate::metric::{FrameFace, ReferenceFace};
+
+    /// A face somewhere, so that a frame counts as having one.
+    const FACE: DetectedFace = DetectedFace {
+        bounds: [10.0, 10.0, 50.0, 60.0],
+        score: 1.0,
+        landmarks: [[20.0, 25.0], [40.0, 25.0], [30.0, 35.0], [22.0, 45.0], [38.0, 45.0]],
+    };
+
+    fn video(frames: &[Option<[f32; 3]>]) -> SeenFaces {
+        let face = |(frame, vector): (usize, &Option<[f32; 3]>)| FrameFace {
+            frame,
+            faces: usize::from(vector.is_some()),
+            face: vector.map(|_| FACE),
+        };
+        let faces = frames.iter().enumerate().map(face).collect();
+        let vectors = || frames.iter().map(|vector| vector.map(|vector| vector.to_vec())).collect::<Vec<_>>();
+        let embeddings = ["dlib", "arcface"].map(|name| (name.to_owned(), vectors())).into();
+        SeenFaces { faces, embeddings }
+    }
+
+    fn person(photos: &[[f32; 3]]) -> Person {
+        let vectors = || photos.iter().map(|vector| vector.to_vec()).collect::<Vec<_>>();
+        Person {
+            faces: photos.iter().map(|_| ReferenceFace { path: "photo.jpg".into(), face: FACE }).collect(),
+            embeddings: ["dlib", "arcface"].map(|name| (name.to_owned(), vectors())).into(),
+            thumbnails: Vec::new(),
+        }
+    }
+
+    fn number(measured: &Measurement, name: &str) -> Option<f64> {
+        measured.metrics.get(name).and_then(Value::as_f64)
+    }
+
+    #[track_caller]
+    fn is(measured: &Measurement, name: &str, expected: f64) {
+        let found = number(measured, name).unwrap_or(f64::NAN);
+        assert!((found - expected).abs() < 1e-6, "{name}: {found}, not {expected}");
+    }
+
+    #[test]
+    fn the_reference_itself_scores_one() {
+        let people = [person(&[[1.0, 2.0, 3.0]]), person(&[[3.0, 0.0, -1.0]])];
+        let measured = measure(&video(&[Some([1.0, 2.0, 3.0]); 5]), &people, Some(0));
+        for (name, value) in [
+            ("face_found", 1.0),
+            ("dlib_cosine", 1.0),
+            ("dlib_cosine_each", 1.0),
+            ("dlib_cosine_strangers", 0.0),
+            ("dlib_distance", 0.0),
+            ("dlib_same_person", 1.0),
+            ("dlib_decay", 0.0),
+            ("dlib_decay_ends", 0.0),
+            ("facesim_arc", 1.0),
+            ("fm_ref", 0.0),
+            ("fm_inter", 0.0),
+            ("fm_inter_any", 0.0),
+        ] {
+            is(&measured, name, value);
+        }
+        assert_eq!(measured.similarities["dlib"].len(), 2);
+    }
+
+    #[test]
+    fn shuffling_keeps_the_mean_and_changes_the_decay() {
+        let people = [person(&[[1.0, 0.0, 0.0]])];
+        let at = |angle: f32| Some([angle.cos(), angle.sin(), 0.0]);
+        let falling = measure(&video(&[at(0.0), at(0.3), at(0.6), at(0.9)]), &people, Some(0));
+        let shuffled = measure(&video(&[at(0.6), at(0.0), at(0.9), at(0.3)]), &people, Some(0));
+        is(&shuffled, "dlib_cosine", number(&falling, "dlib_cosine").unwrap_or(f64::NAN));
+        is(&falling, "dlib_decay_ends", 1.0 - f64::from(0.9f32.cos()));
+        let decay = |measured| number(measured, "dlib_decay").unwrap_or(f64::NAN);
+        assert!(decay(&falling) > 0.3 && decay(&shuffled) < 0.1, "{} {}", decay(&falling), decay(&shuffled));
+    }
+
+    #[test]
+    fn two_readings_of_several_photos_by_hand() {
+        // Their mean has half the length, and the direction between them.
+        let people = [person(&[[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])];
+        let measured = measure(&video(&[Some([2.0, 0.0, 0.0])]), &people, Some(0));
+        is(&measured, "dlib_cosine", 0.5f64.sqrt());
+        is(&measured, "dlib_cosine_each", 0.5);
+        is(&measured, "dlib_distance", 2.5f64.sqrt());
+        is(&measured, "dlib_distance_each", f64::midpoint(1.0, 5f64.sqrt()));
+        is(&measured, "dlib_same_person", 0.0);
+        assert_eq!(number(&measured, "dlib_cosine_strangers"), None);
+        assert_eq!(number(&measured, "dlib_decay"), None, "one frame has no decay");
+    }
+
+    #[test]
+    fn frames_without_a_face_count_where_a_number_says_so() {
+        let people = [person(&[[1.0, 0.0, 0.0]]), person(&[[-1.0, 0.0, 0.0]])];
+        let measured = measure(&video(&[Some([1.0, 0.0, 0.0]), None, None, Some([-1.0, 0.0, 0.0])]), &people, Some(0));
+        is(&measured, "face_found", 0.5);
+        is(&measured, "face_in_every_frame", 0.0);
+        is(&measured, "dlib_cosine", 0.0);
+        is(&measured, "dlib_cosine_all_frames", 0.0);
+        is(&measured, "facesim_arc", 0.5);
+        is(&measured, "dlib_decay_ends", 2.0);
+        let faceless = measure(&video(&[None, None]), &people, Some(0));
+        for name in ["dlib_cosine", "dlib_distance", "dlib_decay", "dlib_cosine_strangers", "fm_ref", "fm_inter"] {
+            assert_eq!(number(&faceless, name), None, "{name}");
+        }
+        for name in ["face_found", "dlib_cosine_all_frames", "dlib_same_person", "facesim_arc"] {
+            is(&faceless, name, 0.0);
+        }
+    }
+
+    #[test]
+    fn every_number_has_a_column() {
+        let people = [person(&[[1.0, 2.0, 3.0]]), person(&[[3.0, 0.0, -1.0]])];
+        let measured = measure(&video(&[Some([1.0, 2.0, 3.0]); 2]), &people, Some(0));
+        let columns: Vec<String> = columns(&["dlib", "arcface"]).into_iter().map(|c| c.name.into_owned()).collect();
+        let mut unknown = measured.metrics.keys().filter(|name| !columns.contains(name));
+        assert_eq!(unknown.next(), None);
+        assert_eq!(measured.metrics.len(), columns.len(), "and every column a number");
+        assert!(HEADLINES.iter().all(|name| columns.iter().any(|column| column == name)));
+    }
+}

@@ -32,6 +32,13 @@ pub struct Entry {
     pub seed: Option<u64>,
 }
 
+impl Entry {
+    /// A line of JSON, with its end.
+    pub(crate) fn to_line(&self) -> String {
+        serde_json::to_string(self).expect("an entry is plain data") + "\n"
+    }
+}
+
 /// Entries, and the folder that their paths start from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Manifest {
@@ -191,9 +198,9 @@ fn said_by_report(video: &Path) -> (Option<String>, Option<u64>) {
     report.map_or((None, None), |report| (Some(report.settings.prompt), Some(report.settings.seed)))
 }
 
-/// The folder of a file, `.` for a bare name.
-pub(super) fn parent(path: &Path) -> &Path {
-    path.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."))
+/// The folder of a file, empty for a bare name.
+fn parent(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new(""))
 }
 
 /// What is in a folder, sorted; hidden files left out.

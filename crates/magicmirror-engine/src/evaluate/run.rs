@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc;
@@ -52,8 +53,9 @@ pub struct Request {
 pub fn evaluate(request: &Request, device: &Device, control: &mut Control<'_>) -> Result<Results, EngineError> {
     let manifest = Manifest::read(&request.manifest)?;
     let run = Run::prepare(request, manifest, device, control)?;
-    let people = run.read_people(control)?;
-    let (videos, keys) = run.judge_all(&people, control)?;
+    let kept = || EngineError::kept_in(&request.output);
+    let people = run.read_people(control).map_err(kept())?;
+    let (videos, keys) = run.judge_all(&people, control).map_err(kept())?;
     let results = run.sum_up(videos, &keys)?;
     control.stage(Stage::Write, 0.0, |_| {
         let thumbnails = |video: usize| Ok(run.seen(&keys[video])?.thumbnails);
@@ -118,6 +120,12 @@ impl<'a> Run<'a> {
         report::ensure_writable_in(output)?;
         let cache = Cache::new(output.join("cache"))?;
 
+        if let Some(folder) = request.weights.as_ref().filter(|folder| !folder.is_dir()) {
+            return Err(EngineError::options(
+                format!("--weights is no folder: {}", folder.display()),
+                "leave it out, or give the folder that holds the weights of metrics",
+            ));
+        }
         let weights = WeightsFolder(request.weights.clone());
         let (mut files, absent) = recogniser_files(&weights);
         files.extend(request.recognisers.iter().cloned());
@@ -143,7 +151,7 @@ impl<'a> Run<'a> {
                 Opened::Absent(absent) => not_computed.push(absent),
             }
         }
-        if manifest.entries.iter().all(|entry| entry.identity.is_empty()) {
+        if photos.is_empty() {
             control.warn("no video has reference photos: similarities cannot be computed");
         } else if photos.len() == 1 {
             control.warn("all videos mean the same person: there are no strangers to compare with");
@@ -276,9 +284,8 @@ impl<'a> Run<'a> {
         let prompt = entry.prompt.as_deref().unwrap_or_default();
         let photos = self.photos.get(&entry.identity).map_or(&[][..], Vec::as_slice);
         let photos = crate::files::sha256_of_files(photos)?;
-        let of_metric =
-            |metric: &Box<dyn Metric>| Cache::key(&["metric", &seen, prompt, &photos, metric.fingerprint()]);
-        let metrics = self.metrics.iter().map(of_metric).collect();
+        let parts = self.metrics.iter().map(|metric| ["metric", &seen, prompt, &photos, metric.fingerprint()]);
+        let metrics = parts.map(|parts| Cache::key(&parts)).collect();
         Ok(Keys { seen, metrics })
     }
 
@@ -344,7 +351,7 @@ impl<'a> Run<'a> {
             let mut text = format!("{}: {error}", self.manifest.place(*index));
             let mut cause = std::error::Error::source(error);
             while let Some(error) = cause {
-                text.push_str(&format!(": {error}"));
+                let _ = write!(text, ": {error}");
                 cause = error.source();
             }
             text

@@ -1,3 +1,4 @@
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
@@ -5,23 +6,23 @@ use std::time::Instant;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use magicmirror_media::{Provenance, check_video, check_writable, write_video};
 use magicmirror_models::adapter::{
-    Adapter, AdapterConfig, BackboneSizes, Conditions, ExpandedPrompt, FaceFeatures, IdentityConditioner,
-    expand_class_word,
+    Adapter, AdapterConfig, BackboneSizes, Conditions, FaceFeatures, IdentityConditioner, expand_class_word,
 };
 use magicmirror_models::diffusion::Sampler;
 use magicmirror_models::dit::{BlockFactors, Dit, LayerConditioner, Positions, Unconditioned};
-use magicmirror_models::text::{Encoding, T5Encoder};
+use magicmirror_models::text::{Encoding, T5Encoder, Tokenizer};
 use magicmirror_models::vae::{Tiling, VaeDecoder, denoiser_layout_from_vae, vae_layout_from_denoiser};
 use magicmirror_models::weights::{ParamNames, save_safetensors};
 
 use super::denoise::{Denoised, Denoiser};
 use super::noise::Noise;
+use super::plan::{self, Person, Subject};
 use super::report::{Report, WeightHashes};
-use super::{Request, Settings, plan};
+use super::{Request, Settings};
 use crate::EngineError;
 use crate::backbone::{Backbone, Part};
 use crate::event::{Control, Event, Stage};
-use crate::files::{ensure_writable, sha256, sha256_of_files};
+use crate::files::{ensure_writable, sha256_of_files};
 use crate::frames::rgb_from_frames;
 use crate::identity::{self, Encoders};
 use crate::models::shipped;
@@ -44,10 +45,11 @@ pub fn generate(request: &Request, device: &Device, control: &mut Control<'_>) -
     // Lives as long as the run: without --backbone the model is unpacked to a temporary folder.
     let (request, _shipped) = shipped::fill_in(request, control)?;
     let run = Run::prepare(&request, device, control)?;
-    let noise = run.prepare_latents()?;
+    let noise = run.prepare_latents(run.settings.seed)?;
     let identity = run.extract_identity(control)?;
     let prompts = run.encode_prompts(identity.as_ref(), control)?;
-    let (denoised, conditions) = run.denoise(prompts, identity, noise, None, control)?;
+    let (denoised, conditions) =
+        run.denoise(&run.load_transformer(control)?, prompts, identity, noise, None, control)?;
     let frames = run.decode(denoised.latents.clone(), control)?;
     run.write(&frames, &denoised, &conditions, start, control)
 }
@@ -64,10 +66,10 @@ pub(crate) fn observe(
     control: &mut Control<'_>,
 ) -> Result<(), EngineError> {
     let run = Run::prepare(request, device, control)?;
-    let noise = run.prepare_latents()?;
+    let noise = run.prepare_latents(run.settings.seed)?;
     let identity = run.extract_identity(control)?;
     let prompts = run.encode_prompts(identity.as_ref(), control)?;
-    run.denoise(prompts, identity, noise, Some(observer), control)?;
+    run.denoise(&run.load_transformer(control)?, prompts, identity, noise, Some(observer), control)?;
     Ok(())
 }
 
@@ -94,48 +96,64 @@ pub(crate) fn load(request: &Request, device: &Device, control: &mut Control<'_>
     }
 }
 
-/// One run: everything that is settled before the first network is loaded.
-struct Run<'a> {
-    request: &'a Request,
-    device: &'a Device,
-    backbone: Backbone,
-    settings: Settings,
-    identity: Option<IdentitySource>,
+/// One run: everything that is settled before the first network is loaded. What several videos have in common is here
+/// as well; [`super::batch`] makes many with one of these.
+pub(super) struct Run<'a> {
+    pub(super) request: &'a Request,
+    pub(super) device: &'a Device,
+    pub(super) backbone: Backbone,
+    pub(super) settings: Settings,
+    pub(super) identity: Option<IdentitySource>,
     /// Latent frames with and without the padding that 1.5 needs in front.
     latent_frames: usize,
     padding_frames: usize,
     tiling: Tiling,
     positions: Positions,
     /// SHA-256 of all weights, computed beside the work, in the order in which the parts are loaded.
-    hashes: JoinHandle<Result<WeightHashes, EngineError>>,
+    hashes: Option<JoinHandle<Result<WeightHashes, EngineError>>>,
 }
 
 /// Where the identity comes from, and the adapter that understands it.
-struct IdentitySource {
-    adapter: PathBuf,
-    config: AdapterConfig,
-    features: FeatureSource,
+pub(super) struct IdentitySource {
+    pub(super) adapter: PathBuf,
+    pub(super) config: AdapterConfig,
+    pub(super) features: FeatureSource,
 }
 
-enum FeatureSource {
-    File(PathBuf),
+pub(super) enum FeatureSource {
+    /// Computed before.
+    Known(Box<FaceFeatures>),
     Photos(Encoders),
 }
 
-/// Text embeddings of both prompts, and the tokens they come from.
-struct Prompts {
-    token_ids: Vec<i64>,
-    prompt: Tensor<3>,
-    negative: Tensor<3>,
-    class_token_mask: Option<Vec<bool>>,
+/// Token ids of both prompts, padded, and which of the prompt's stand for the person.
+pub(super) struct Tokens {
+    pub(super) prompt: Vec<i64>,
+    pub(super) negative: Vec<i64>,
+    pub(super) class_token_mask: Option<Vec<bool>>,
 }
 
+/// Text embeddings of both prompts, and the tokens they come from.
+pub(super) struct Prompts {
+    pub(super) token_ids: Vec<i64>,
+    pub(super) prompt: Tensor<3>,
+    pub(super) negative: Tensor<3>,
+    pub(super) class_token_mask: Option<Vec<bool>>,
+}
+
+/// The transformer, and the adapter if there is one.
+pub(super) type Transformer = (Dit, Option<Adapter>);
+
 /// All that `--tensors` shows of a run besides latents and frames.
-struct ShownTensors(Vec<(String, TensorData)>);
+pub(super) struct ShownTensors(Vec<(String, TensorData)>);
 
 impl<'a> Run<'a> {
     /// Opens and checks everything a run needs, so that nothing fails late that can fail early.
-    fn prepare(request: &'a Request, device: &'a Device, control: &mut Control<'_>) -> Result<Self, EngineError> {
+    pub(super) fn prepare(
+        request: &'a Request,
+        device: &'a Device,
+        control: &mut Control<'_>,
+    ) -> Result<Self, EngineError> {
         let folder = request.backbone.as_ref().expect("the shipped model is filled in");
         let backbone = Backbone::open(folder)?;
         let settings = Settings::new(request, &backbone, control)?;
@@ -145,20 +163,26 @@ impl<'a> Run<'a> {
         if let Some(tensors) = &request.tensors {
             ensure_writable(tensors)?;
         }
-        let identity = IdentitySource::new(request, &backbone)?;
+        let identity = IdentitySource::new(request, &backbone, device)?;
         let latent_frames = (settings.frames - 1) / backbone.vae.temporal_compression_ratio + 1;
         let patch_frames = backbone.dit.patch_size_t.unwrap_or(1);
         let padding_frames = latent_frames.next_multiple_of(patch_frames) - latent_frames;
 
-        let adapter = identity.as_ref().map(|source| source.adapter.as_path());
-        let tiling = plan::choose_tiling(&backbone, &settings, adapter, request, device, control)?;
+        let subject = Subject {
+            backbone: &backbone,
+            settings: &settings,
+            request,
+            person: identity.as_ref().map(|source| source.person(request)).transpose()?,
+            latent_frames: [latent_frames, latent_frames + padding_frames],
+        };
+        let tiling = plan::choose_tiling(&subject, device, control)?;
         let [height, width] = [settings.height, settings.width].map(|size| size / backbone.spatial_compression());
         backbone.vae.check_tiling(tiling, [height, width])?;
         let positions = Positions::new(&backbone.dit, latent_frames + padding_frames, height, width, device)?;
         let files = check_weights(&backbone, identity.as_ref())?;
-        let hashes = thread::spawn(move || {
+        let hashes = Some(thread::spawn(move || {
             files.into_iter().map(|(part, files)| Ok((part.to_owned(), sha256_of_files(&files)?))).collect()
-        });
+        }));
         Ok(Self {
             request,
             device,
@@ -177,7 +201,7 @@ impl<'a> Run<'a> {
     fn extract_identity(&self, control: &mut Control<'_>) -> Result<Option<FaceFeatures>, EngineError> {
         let Some(source) = &self.identity else { return Ok(None) };
         let features = match &source.features {
-            FeatureSource::File(path) => FaceFeatures::load(path, self.device)?,
+            FeatureSource::Known(features) => features.as_ref().clone(),
             FeatureSource::Photos(encoders) => {
                 identity::encode(&self.request.references, encoders, &self.request.faces, self.device, control)?
             }
@@ -193,50 +217,65 @@ impl<'a> Run<'a> {
         control: &mut Control<'_>,
     ) -> Result<Prompts, EngineError> {
         control.stage(Stage::EncodePrompt, 2.0, |control| {
-            let length = self.backbone.dit.max_text_seq_length;
-            let tokenizer = self.backbone.tokenizer()?;
-            let (text, expanded) = self.expand_prompt(identity)?;
-            let prompt = tokenizer.encode(&text, length)?;
-            let class_token_mask =
-                expanded.map(|expanded| expanded.class_token_mask(prompt.offsets(), length)).transpose()?;
-            let negative = tokenizer.encode(&self.settings.negative_prompt, length)?;
-            warn_if_cut("prompt", &prompt, &text, length, control);
-            warn_if_cut("negative prompt", &negative, &self.settings.negative_prompt, length, control);
-            self.backbone.check_tokens(&prompt.ids)?;
-            self.backbone.check_tokens(&negative.ids)?;
-
-            let weights = self.backbone.weights(Part::TextEncoder)?;
-            let (encoder, _) = weights.load(T5Encoder::NAMES, self.request.precision, self.device, |params| {
-                T5Encoder::new(&self.backbone.text, params)
-            })?;
-            let mut embed = |encoding: &Encoding, done: f64| {
-                let ids: Vec<i64> = encoding.ids.iter().map(|&id| i64::from(id)).collect();
-                let ids = Tensor::<2, Int>::from_data(TensorData::new(ids, [1, length]), self.device);
-                let embeds = encoder.forward(ids);
+            let references = identity.map(FaceFeatures::references);
+            let tokens = self.tokenise(&self.backbone.tokenizer()?, &self.settings.prompt, references, control)?;
+            let encoder = self.load_text_encoder()?;
+            let mut embed = |ids: &[i64], done: f64| {
+                let embeds = self.embed(&encoder, ids);
                 control.emit(Event::Advanced { stage: Stage::EncodePrompt, done });
                 embeds
             };
             Ok(Prompts {
-                prompt: embed(&prompt, 1.0),
-                negative: embed(&negative, 2.0),
-                token_ids: [&prompt.ids[..], &negative.ids[..]].concat().into_iter().map(i64::from).collect(),
-                class_token_mask,
+                prompt: embed(&tokens.prompt, 1.0),
+                negative: embed(&tokens.negative, 2.0),
+                token_ids: [tokens.prompt, tokens.negative].concat(),
+                class_token_mask: tokens.class_token_mask,
             })
         })
     }
 
-    /// The text to tokenise: with an identity, the class word once for each identity token.
-    fn expand_prompt(&self, identity: Option<&FaceFeatures>) -> Result<(String, Option<ExpandedPrompt>), EngineError> {
-        let (Some(source), Some(features)) = (&self.identity, identity) else {
-            return Ok((self.settings.prompt.clone(), None));
-        };
-        let repeats = source.config.class_word_repeats(features.references());
-        let expanded = expand_class_word(&self.settings.prompt, &source.config.trigger_word, repeats)?;
-        Ok((expanded.text.clone(), Some(expanded)))
+    /// Both prompts as tokens; with an identity of so many references, the class word stands once for each of its tokens.
+    pub(super) fn tokenise(
+        &self,
+        tokenizer: &Tokenizer,
+        prompt: &str,
+        references: Option<usize>,
+        control: &mut Control<'_>,
+    ) -> Result<Tokens, EngineError> {
+        let length = self.backbone.dit.max_text_seq_length;
+        let mut expanded = None;
+        if let (Some(source), Some(references)) = (&self.identity, references) {
+            let repeats = source.config.class_word_repeats(references);
+            expanded = Some(expand_class_word(prompt, &source.config.trigger_word, repeats)?);
+        }
+        let text = expanded.as_ref().map_or(prompt, |expanded| &expanded.text);
+        let prompt = tokenizer.encode(text, length)?;
+        let class_token_mask =
+            expanded.as_ref().map(|expanded| expanded.class_token_mask(prompt.offsets(), length)).transpose()?;
+        let negative = tokenizer.encode(&self.settings.negative_prompt, length)?;
+        warn_if_cut("prompt", &prompt, text, length, control);
+        warn_if_cut("negative prompt", &negative, &self.settings.negative_prompt, length, control);
+        self.backbone.check_tokens(&prompt.ids)?;
+        self.backbone.check_tokens(&negative.ids)?;
+        let ids = |encoding: &Encoding| encoding.ids.iter().map(|&id| i64::from(id)).collect();
+        Ok(Tokens { prompt: ids(&prompt), negative: ids(&negative), class_token_mask })
+    }
+
+    pub(super) fn load_text_encoder(&self) -> Result<T5Encoder, EngineError> {
+        let weights = self.backbone.weights(Part::TextEncoder)?;
+        let (encoder, _) = weights.load(T5Encoder::NAMES, self.request.precision, self.device, |params| {
+            T5Encoder::new(&self.backbone.text, params)
+        })?;
+        Ok(encoder)
+    }
+
+    /// Token ids to `[1, tokens, width]`.
+    pub(super) fn embed(&self, encoder: &T5Encoder, ids: &[i64]) -> Tensor<3> {
+        encoder.forward(Tensor::<2, Int>::from_data(TensorData::new(ids.to_vec(), [1, ids.len()]), self.device))
     }
 
     /// The noise that sampling starts from, and that stochastic steps add.
-    fn prepare_latents(&self) -> Result<Noise, EngineError> {
+    pub(super) fn prepare_latents(&self, seed: u64) -> Result<Noise, EngineError> {
         let scale = self.backbone.spatial_compression();
         let shape = [
             1,
@@ -246,25 +285,26 @@ impl<'a> Run<'a> {
             self.settings.width / scale,
         ];
         match &self.request.latents {
-            Some(path) => Noise::from_file(path, self.settings.seed, shape, self.settings.steps),
-            None => Ok(Noise::seeded(self.settings.seed, shape)),
+            Some(path) => Noise::from_file(path, seed, shape, self.settings.steps),
+            None => Ok(Noise::seeded(seed, shape)),
         }
     }
 
-    /// The sampling steps, with the transformer and the adapter in memory.
-    fn denoise(
+    /// The sampling steps of one video.
+    pub(super) fn denoise(
         &self,
+        transformer: &Transformer,
         prompts: Prompts,
         identity: Option<FaceFeatures>,
         noise: Noise,
         observer: Option<Observer<'_>>,
         control: &mut Control<'_>,
     ) -> Result<(Denoised, ShownTensors), EngineError> {
-        let (dit, adapter) = self.load_transformer(control)?;
+        let (dit, adapter) = transformer;
         let mut shown = ShownTensors::of_prompts(&prompts);
         let mut prompt = prompts.prompt;
         let mut conditioner: Box<dyn LayerConditioner + '_> = Box::new(Unconditioned);
-        if let (Some(adapter), Some(features), Some(mask)) = (&adapter, identity, &prompts.class_token_mask) {
+        if let (Some(adapter), Some(features), Some(mask)) = (adapter, identity, &prompts.class_token_mask) {
             let conditions = adapter.conditions(&features);
             prompt = adapter.fuse(prompt, mask, &conditions);
             shown.add("x_id", conditions.x_id.clone());
@@ -279,7 +319,7 @@ impl<'a> Run<'a> {
         }
         let guidance = self.settings.guidance();
         let denoiser = Denoiser {
-            dit: &dit,
+            dit,
             positions: &self.positions,
             conditioner: conditioner.as_ref(),
             prompt,
@@ -293,7 +333,7 @@ impl<'a> Run<'a> {
         Ok((denoised, shown))
     }
 
-    fn load_transformer(&self, control: &mut Control<'_>) -> Result<(Dit, Option<Adapter>), EngineError> {
+    pub(super) fn load_transformer(&self, control: &mut Control<'_>) -> Result<Transformer, EngineError> {
         control.stage(Stage::LoadTransformer, 0.0, |_| {
             let adapter = self
                 .identity
@@ -311,55 +351,85 @@ impl<'a> Run<'a> {
 
     /// Latents to frames `[frames, 3, height, width]` in 0..=1: all that the decoder gives, which may be more than asked.
     fn decode(&self, latents: Tensor<5>, control: &mut Control<'_>) -> Result<Tensor<4>, EngineError> {
-        control.stage(Stage::Decode, 1.0, |control| {
-            let weights = self.backbone.weights(Part::Vae)?;
-            let (decoder, _) = weights.load(VaeDecoder::NAMES, self.request.precision, self.device, |params| {
-                VaeDecoder::new(&self.backbone.vae, params)
-            })?;
-            let latents = latents.narrow(1, self.padding_frames, self.latent_frames);
-            let latents = self.backbone.vae.unscale(vae_layout_from_denoiser(latents));
-            let decoded = decoder.decode(latents, self.tiling, &mut |done, total| {
-                control.advance(Stage::Decode, done as f64 / total as f64)
-            })?;
-            let frames = denoiser_layout_from_vae(decoded).squeeze_dim::<4>(0);
-            Ok((frames / 2.0 + 0.5).clamp(0.0, 1.0))
-        })
+        control.stage(Stage::Decode, 1.0, |control| self.decode_with(&self.load_decoder()?, latents, control))
+    }
+
+    pub(super) fn load_decoder(&self) -> Result<VaeDecoder, EngineError> {
+        let weights = self.backbone.weights(Part::Vae)?;
+        let (decoder, _) = weights.load(VaeDecoder::NAMES, self.request.precision, self.device, |params| {
+            VaeDecoder::new(&self.backbone.vae, params)
+        })?;
+        Ok(decoder)
+    }
+
+    /// As [`Self::decode`], within a stage.
+    pub(super) fn decode_with(
+        &self,
+        decoder: &VaeDecoder,
+        latents: Tensor<5>,
+        control: &mut Control<'_>,
+    ) -> Result<Tensor<4>, EngineError> {
+        let latents = latents.narrow(1, self.padding_frames, self.latent_frames);
+        let latents = self.backbone.vae.unscale(vae_layout_from_denoiser(latents));
+        let mut decoded = Vec::new();
+        let mut progress = |done, total| control.advance(Stage::Decode, done as f64 / total as f64);
+        decoder.decode_each(latents, self.tiling, &mut progress, &mut |frames| {
+            decoded.push((frames / 2.0 + 0.5).clamp(0.0, 1.0));
+            ControlFlow::Continue(())
+        })?;
+        Ok(denoiser_layout_from_vae(Tensor::cat(decoded, 2)).squeeze_dim(0))
     }
 
     /// The video, the tensors asked for, and the report.
     fn write(
-        self,
+        mut self,
         frames: &Tensor<4>,
         denoised: &Denoised,
         shown: &ShownTensors,
         start: Instant,
         control: &mut Control<'_>,
     ) -> Result<Generated, EngineError> {
-        let settings = serde_json::to_string(&self.settings).expect("settings are plain data");
-        let settings_sha256 = sha256(settings.as_bytes());
-        control.stage(Stage::Write, 0.0, |_| {
-            if let Some(path) = &self.request.tensors {
-                shown.save(path, frames, denoised)?;
-            }
-            let images = rgb_from_frames(frames.clone().narrow(0, 0, self.settings.frames));
-            let provenance = Provenance {
-                generator: concat!("MagicMirror ", env!("CARGO_PKG_VERSION")).to_owned(),
-                description: "Synthetic video, generated by a neural network.".to_owned(),
-                settings_sha256: settings_sha256.clone(),
-            };
-            let written = write_video(&self.request.output, &images, self.settings.fps, &provenance);
-            if let (Err(_), Some(tensors)) = (&written, &self.request.tensors) {
-                // All or nothing; the error that is returned tells more than a failure to clean up.
-                let _ = std::fs::remove_file(tensors);
-            }
-            Ok(written?)
-        })?;
-        let hashes = self.hashes.join().expect("hashing does not panic")?;
-        let report =
-            Report::new(&self.backbone, &self.settings, self.request, settings_sha256, hashes, start, control)?;
-        let path = report.write_beside(&self.request.output)?;
-        Ok(Generated { output: self.request.output.clone(), report: path })
+        let (settings, request) = (self.settings.clone(), self.request);
+        if let Some(path) = &request.tensors {
+            shown.save(path, frames, denoised)?;
+        }
+        let written = write_frames(frames, &settings, &request.output, control);
+        if let (Err(_), Some(tensors)) = (&written, &request.tensors) {
+            // All or nothing; the error that is returned tells more than a failure to clean up.
+            let _ = std::fs::remove_file(tensors);
+        }
+        written?;
+        let hashes = self.join_hashes()?;
+        let seconds = start.elapsed().as_secs_f64();
+        let report = Report::new(&self.backbone, settings, request, hashes, seconds, control.seconds())?;
+        let path = report.write_beside(&request.output)?;
+        Ok(Generated { output: request.output.clone(), report: path })
     }
+
+    /// Waits for the hashes of the weights; once they are had there are none any more.
+    pub(super) fn join_hashes(&mut self) -> Result<WeightHashes, EngineError> {
+        self.hashes
+            .take()
+            .map_or_else(|| Ok(WeightHashes::new()), |hashes| hashes.join().expect("hashing does not panic"))
+    }
+}
+
+/// As many of the frames as were asked for.
+pub(super) fn write_frames(
+    frames: &Tensor<4>,
+    settings: &Settings,
+    output: &Path,
+    control: &mut Control<'_>,
+) -> Result<(), EngineError> {
+    control.stage(Stage::Write, 0.0, |_| {
+        let images = rgb_from_frames(frames.clone().narrow(0, 0, settings.frames));
+        let provenance = Provenance {
+            generator: concat!("MagicMirror ", env!("CARGO_PKG_VERSION")).to_owned(),
+            description: "Synthetic video, generated by a neural network.".to_owned(),
+            settings_sha256: settings.sha256(),
+        };
+        Ok(write_video(output, &images, settings.fps, &provenance)?)
+    })
 }
 
 /// An identity's part in the blocks, with somebody looking on.
@@ -409,7 +479,7 @@ fn check_weights(
 }
 
 impl IdentitySource {
-    fn new(request: &Request, backbone: &Backbone) -> Result<Option<Self>, EngineError> {
+    fn new(request: &Request, backbone: &Backbone, device: &Device) -> Result<Option<Self>, EngineError> {
         let has_photos = !request.references.is_empty();
         let adapter = match (&request.adapter, has_photos, &request.identity) {
             (None, false, None) => return Ok(None),
@@ -442,10 +512,21 @@ impl IdentitySource {
             text_embed_dim: backbone.dit.text_embed_dim,
         })?;
         let features = match &request.identity {
-            Some(path) => FeatureSource::File(path.clone()),
+            Some(path) => FeatureSource::Known(Box::new(FaceFeatures::load(path, device)?)),
             None => FeatureSource::Photos(Encoders::of_adapter(&adapter, &config, &request.faces)?),
         };
         Ok(Some(Self { adapter, config, features }))
+    }
+
+    /// What the memory plan needs to know.
+    fn person(&self, request: &Request) -> Result<Person<'_>, EngineError> {
+        let (references, image_tokens, face_networks) = match &self.features {
+            FeatureSource::Known(features) => (features.references(), features.vision_last.dims()[1], Vec::new()),
+            FeatureSource::Photos(encoders) => {
+                (request.references.len(), encoders.vision_config()?.tokens(), encoders.files())
+            }
+        };
+        Ok(Person { adapter: &self.adapter, config: &self.config, references, image_tokens, face_networks })
     }
 }
 

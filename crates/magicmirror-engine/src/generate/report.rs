@@ -1,7 +1,6 @@
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
 use magicmirror_models::adapter::Adapter;
 use magicmirror_models::weights::{Precision, write_aside};
@@ -10,7 +9,7 @@ use serde::Serialize;
 use super::{Request, Settings};
 use crate::EngineError;
 use crate::backbone::{Backbone, Part};
-use crate::event::Control;
+use crate::event::Stage;
 use crate::memory;
 
 /// SHA-256 of the weights of each part.
@@ -34,17 +33,19 @@ pub struct Report {
     seconds: BTreeMap<String, f64>,
     seconds_total: f64,
     peak_memory_bytes: Option<u64>,
+    /// Hash of all that the video depends on; by it a run of many videos knows which are done.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    inputs_sha256: Option<String>,
 }
 
 impl Report {
     pub(super) fn new(
         backbone: &Backbone,
-        settings: &Settings,
+        settings: Settings,
         request: &Request,
-        settings_sha256: String,
         weights_sha256: WeightHashes,
-        start: Instant,
-        control: &Control<'_>,
+        seconds_total: f64,
+        stages: &[(Stage, f64)],
     ) -> Result<Self, EngineError> {
         let mut parameters = BTreeMap::new();
         for part in Part::ALL {
@@ -54,15 +55,15 @@ impl Report {
             parameters.insert("adapter", Adapter::open(adapter)?.parameters());
         }
         let mut seconds = BTreeMap::new();
-        for (stage, duration) in control.seconds() {
+        for (stage, duration) in stages {
             let name = serde_json::to_value(stage).ok().and_then(|name| name.as_str().map(str::to_owned));
             *seconds.entry(name.unwrap_or_default()).or_insert(0.0) += duration;
         }
         Ok(Self {
             generator: concat!("MagicMirror ", env!("CARGO_PKG_VERSION")),
             synthetic: true,
-            settings: settings.clone(),
-            settings_sha256,
+            settings_sha256: settings.sha256(),
+            settings,
             backbone: request.backbone.clone(),
             adapter: request.adapter.clone(),
             references: request.references.clone(),
@@ -77,9 +78,22 @@ impl Report {
             weights_sha256,
             parameters,
             seconds,
-            seconds_total: start.elapsed().as_secs_f64(),
+            seconds_total,
             peak_memory_bytes: memory::peak(),
+            inputs_sha256: None,
         })
+    }
+
+    /// Says what the video depends on.
+    pub(super) fn set_inputs(&mut self, sha256: &str) {
+        self.inputs_sha256 = Some(sha256.to_owned());
+    }
+
+    /// What the report beside a video says it depends on, if there is both.
+    pub(super) fn inputs_of(output: &Path) -> Option<String> {
+        let text = std::fs::read_to_string(Self::path_beside(output)).ok().filter(|_| output.exists())?;
+        let report: serde_json::Value = serde_json::from_str(&text).ok()?;
+        report.get("inputs_sha256")?.as_str().map(str::to_owned)
     }
 
     /// `<output>.json`.

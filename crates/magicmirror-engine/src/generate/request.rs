@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::EngineError;
 use crate::backbone::Backbone;
 use crate::event::Control;
+use crate::files::sha256;
 
 /// What was asked for: only what the user said is set.
 #[derive(Debug, Clone, Default)]
@@ -150,6 +151,11 @@ impl Settings {
             ));
         }
         Ok(settings)
+    }
+
+    /// SHA-256 of all settings.
+    pub(super) fn sha256(&self) -> String {
+        sha256(serde_json::to_string(self).expect("settings are plain data").as_bytes())
     }
 
     /// How predictions are combined.

@@ -101,18 +101,37 @@ impl Encoders {
         Ok(Self { recogniser, vision })
     }
 
+    /// Sizes of the vision encoder.
+    pub(crate) fn vision_config(&self) -> Result<VisionConfig, WeightsError> {
+        if self.vision.is_dir() {
+            VisionConfig::read(&self.vision.join("config.json"))
+        } else {
+            Ok(VisionConfig::clip_vit_l14())
+        }
+    }
+
+    /// The files of weights that are read; of a folder all that it holds.
+    pub(crate) fn files(&self) -> Vec<PathBuf> {
+        let mut files = match std::fs::read_dir(&self.vision) {
+            Ok(entries) => entries.filter_map(|entry| Some(entry.ok()?.path())).collect(),
+            Err(_) => vec![self.vision.clone()],
+        };
+        if let RecogniserSource::File(recogniser) = &self.recogniser {
+            files.push(recogniser.clone());
+        }
+        files
+    }
+
     pub(super) fn load(&self, device: &Device) -> Result<Networks, EngineError> {
         let recogniser = match &self.recogniser {
             RecogniserSource::BuiltInDlib => built_in_dlib(device)?,
             RecogniserSource::File(path) => Recogniser::load(path, device)?,
         };
-        let (config, vision) = if self.vision.is_dir() {
-            let (config, vision, _) = VisionTransformer::load_folder(&self.vision, Precision::Stored, device)?;
-            (config, vision)
+        let config = self.vision_config()?;
+        let vision = if self.vision.is_dir() {
+            VisionTransformer::load_folder(&self.vision, Precision::Stored, device)?.1
         } else {
-            let config = VisionConfig::clip_vit_l14();
-            let (vision, _) = VisionTransformer::load_photomaker(&self.vision, &config, Precision::Stored, device)?;
-            (config, vision)
+            VisionTransformer::load_photomaker(&self.vision, &config, Precision::Stored, device)?.0
         };
         let preprocessor = self.vision.join("preprocessor_config.json");
         let preprocessing = if preprocessor.is_file() {

@@ -1,10 +1,8 @@
 use std::path::Path;
 
 use burn::tensor::Device;
-use magicmirror_models::adapter::{
-    Adapter, AdapterConfig, BackboneSizes, ClipVisionSizes, check_photomaker, import_photomaker,
-};
-use magicmirror_models::vision::vit::open_photomaker;
+use magicmirror_models::adapter::{Adapter, AdapterConfig, BackboneSizes, check_photomaker, import_photomaker};
+use magicmirror_models::vision::vit::{VisionConfig, open_photomaker};
 
 use crate::EngineError;
 use crate::backbone::Backbone;
@@ -34,7 +32,7 @@ pub fn import_photomaker_v2(
     refuse_existing(folder)?;
     let checkpoint = open_photomaker(checkpoint)?;
     let config = AdapterConfig::for_backbone(&sizes(&Backbone::open(backbone)?));
-    let vision = ClipVisionSizes::photomaker_v2();
+    let vision = VisionConfig::clip_vit_l14();
     // Before half a billion random numbers are drawn.
     check_photomaker(&checkpoint, &vision, &config)?;
     let adapter = Adapter::initialise(&config, seed, &Device::flex())?;

@@ -19,7 +19,11 @@ use crate::Workbench;
 const OTHER_COMMANDS: [&str; 3] = ["transformer_t517", "vae_mean", "vae_logvar"];
 
 fn cases(kind: &str) -> Vec<PathBuf> {
-    let folders = std::fs::read_dir(golden(kind)).unwrap().map(|entry| entry.unwrap().path());
+    cases_in(&golden(kind))
+}
+
+fn cases_in(folder: &Path) -> Vec<PathBuf> {
+    let folders = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let mut cases: Vec<PathBuf> = folders.filter(|folder| folder.join("case.json").is_file()).collect();
     cases.sort();
     cases
@@ -31,7 +35,16 @@ fn request(case: &Path) -> Request {
     let size = |name: &str| Some(json[name].as_u64().unwrap() as usize);
     let adapter = case.join("adapter");
     Request {
-        backbone: Some(json["backbone"].as_str().map_or(case.to_owned(), |path| case.join(path))),
+        backbone: Some(match json["backbone"].as_str().map(|path| [case.join(path), case.with_file_name(path)]) {
+            None => case.to_owned(),
+            Some([below, beside]) => {
+                if below.is_dir() {
+                    below
+                } else {
+                    beside
+                }
+            }
+        }),
         identity: adapter.is_dir().then(|| case.join("identity.safetensors")),
         adapter: adapter.is_dir().then_some(adapter),
         prompt: text("prompt"),
@@ -77,11 +90,16 @@ fn differences(name: &str, actual: &Values, expected: &Values) -> Vec<String> {
 
 #[track_caller]
 fn check_all(kind: &str, count: usize, always: &[&str]) {
-    let bench = Workbench::new();
-    let mut found = Vec::new();
     let cases = cases(kind);
     assert_eq!(cases.len(), count, "cases of {kind}: {cases:?}");
-    for case in &cases {
+    check_each(&cases, always);
+}
+
+#[track_caller]
+fn check_each(cases: &[PathBuf], always: &[&str]) {
+    let bench = Workbench::new();
+    let mut found = Vec::new();
+    for case in cases {
         let name = case.file_name().unwrap().to_str().unwrap();
         let expected = Values::at(&case.join("expected.safetensors"));
         for tensor in always {
@@ -104,6 +122,20 @@ fn generations_with_an_identity_equal_the_reference() {
     check_all("adapter", 13, &tensors);
 }
 
+/// Cases of the same form that are not part of the repository, in a folder `shared/goldens` beside it.
+#[test]
+fn generations_equal_the_references_beside_the_repository() {
+    let repository = golden("..").canonicalize().unwrap();
+    let folder = repository.ancestors().map(|folder| folder.join("shared/goldens")).find(|folder| folder.is_dir());
+    let Some(folder) = folder else { return };
+    let (with_identity, plain): (Vec<_>, Vec<_>) =
+        cases_in(&folder).into_iter().partition(|case| case.join("adapter").is_dir());
+    assert!(!with_identity.is_empty() && !plain.is_empty(), "{}", folder.display());
+    check_each(&plain, &["token_ids", "prompt_embeds", "latents", "frames"]);
+    check_each(&with_identity, &["x_id", "x_face"]);
+    latents_equal(&plain);
+}
+
 #[test]
 fn every_tensor_of_the_adapter_has_a_reference_somewhere() {
     let all: Vec<String> =
@@ -115,9 +147,13 @@ fn every_tensor_of_the_adapter_has_a_reference_somewhere() {
 
 #[test]
 fn latents_of_frames_equal_diffusers() {
+    latents_equal(&cases("backbone"));
+}
+
+fn latents_equal(cases: &[PathBuf]) {
     let bench = Workbench::new();
     let (input, output) = (bench.path("frames.safetensors"), bench.path("latents.safetensors"));
-    for case in cases("backbone") {
+    for case in cases {
         let frames = Values::at(&case.join("inputs.safetensors")).data("video_in");
         save_safetensors(&input, &[("frames".to_owned(), frames)]).unwrap();
         let request = LatentsRequest {

@@ -12,9 +12,12 @@ use crate::MediaError;
 /// How many pixels share one sample when the palette is learnt: 1 is best, 30 fastest, 10 the usual.
 const PALETTE_SAMPLING: i32 = 10;
 
+/// The largest side.
+pub(super) const MAX_SIDE: u32 = u16::MAX as u32;
+
 const TRAILER: u8 = 0x3b;
 
-/// Write GIF; `frames` are of one size and at least one.
+/// Write GIF; `frames` are at least one, of one size of at most [`MAX_SIDE`].
 pub(super) fn write_gif(
     path: &Path,
     writer: &mut impl Write,
@@ -22,11 +25,6 @@ pub(super) fn write_gif(
     fps: f64,
     provenance: &Provenance,
 ) -> Result<(), MediaError> {
-    let (width, height) = frames[0].dimensions();
-    let limit = u32::from(u16::MAX);
-    if width.max(height) > limit {
-        return Err(MediaError::FrameTooLarge { path: path.to_owned(), width, height, limit });
-    }
     let mut bytes = Vec::new();
     encode(&mut bytes, frames, fps).map_err(MediaError::encode(path, "GIF"))?;
     // The encoder has no way to add a comment; one may stand before the trailer.

@@ -13,14 +13,14 @@ use super::{Provenance, timing};
 use crate::MediaError;
 
 /// The largest side of a lossless image.
-const MAX_SIDE: u32 = 1 << 14;
+pub(super) const MAX_SIDE: u32 = 1 << 14;
 
 const XMP_FLAG: u8 = 0b0000_0100;
 const ANIMATION_FLAG: u8 = 0b0000_0010;
 /// Frames are whole and opaque: nothing to blend with, nothing to dispose of.
 const NO_BLENDING: u8 = 0b0000_0010;
 
-/// Write animated WebP; `frames` are of one size and at least one.
+/// Write animated WebP; `frames` are at least one, of one size of at most [`MAX_SIDE`].
 pub(super) fn write_webp(
     path: &Path,
     writer: &mut impl Write,
@@ -29,9 +29,6 @@ pub(super) fn write_webp(
     provenance: &Provenance,
 ) -> Result<(), MediaError> {
     let (width, height) = frames[0].dimensions();
-    if width.max(height) > MAX_SIDE {
-        return Err(MediaError::FrameTooLarge { path: path.to_owned(), width, height, limit: MAX_SIDE });
-    }
     let mut body = b"WEBP".to_vec();
     let mut features = vec![XMP_FLAG | ANIMATION_FLAG, 0, 0, 0];
     features.extend(u24(width - 1));

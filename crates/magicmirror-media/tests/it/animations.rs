@@ -104,7 +104,7 @@ fn frames_can_be_limited_and_resized() {
 fn a_still_is_a_video_of_one_frame() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("still.png");
-    magicmirror_media::write_png(&path, &crate::scene(9, 7, 0)).unwrap();
+    crate::scene(9, 7, 0).save(&path).unwrap();
     let video = read_video(&path, &ReadOptions::default()).unwrap();
     assert_eq!(video.frames, [crate::scene(9, 7, 0)]);
 }
@@ -114,7 +114,7 @@ fn a_folder_of_mixed_sizes_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
     for (index, width) in [(1, 8), (2, 8), (10, 9)] {
         let path = folder.path().join(format!("f{index}.png"));
-        magicmirror_media::write_png(path, &crate::scene(width, 8, 0)).unwrap();
+        crate::scene(width, 8, 0).save(path).unwrap();
     }
     let error = read_video(folder.path(), &ReadOptions::default()).unwrap_err();
     assert!(matches!(error, MediaError::MixedSizes { index: 2, width: 9, .. }), "{error}");

@@ -253,7 +253,7 @@ impl PositionBias {
         let of_pair = |pair: usize| bucket((pair % tokens) as i64 - (pair / tokens) as i64, buckets, self.max_distance);
         let rows: Vec<i64> = (0..tokens * tokens).map(|pair| of_pair(pair) as i64).collect();
         let rows = Tensor::from_data(TensorData::new(rows, [tokens * tokens]), &table.device());
-        table.select(0, rows).cast(DType::F32).swap_dims(0, 1).reshape([1, heads, tokens, tokens])
+        table.cast(DType::F32).transpose().select(1, rows).reshape([1, heads, tokens, tokens])
     }
 }
 

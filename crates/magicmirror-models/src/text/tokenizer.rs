@@ -144,13 +144,6 @@ impl Encoding {
     pub fn cut_text<'a>(&self, text: &'a str) -> &'a str {
         self.offsets.get(self.kept).and_then(|first| text.get(first.start..)).unwrap_or_default()
     }
-
-    /// Index of the last token that stands for any of these bytes of the original text; `None` if it was cut off or
-    /// the bytes are white space.
-    pub fn last_token_of(&self, bytes: Range<usize>) -> Option<usize> {
-        let overlaps = |token: &Range<usize>| token.start < bytes.end && bytes.start < token.end;
-        self.offsets.iter().rposition(overlaps).filter(|&index| index < self.kept)
-    }
 }
 
 /// True for a token that would match everywhere, because its normal form is empty.
@@ -232,8 +225,6 @@ mod tests {
         assert!(encoding.ids.iter().all(|&id| (id as usize) < tokenizer.vocab_size()));
         assert!(encoding.offsets().iter().all(|range| range.start <= range.end && range.end <= text.len()));
         assert_eq!(encoding.cut_text(text).is_empty(), encoding.truncated() == 0, "{text:?}");
-        let token = encoding.last_token_of(0..text.len());
-        assert!(token.is_none_or(|index| index + 1 < encoding.tokens_without_padding()));
     }
 
     #[test]

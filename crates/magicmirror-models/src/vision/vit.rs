@@ -7,13 +7,13 @@ use std::path::Path;
 
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::nn::{Conv2d, LayerNorm, Linear, attention, gelu_erf, heads_from_tokens, quick_gelu, tokens_from_heads};
 use crate::weights::{Checkpoint, Init, Names, ParamNames, Params, Precision, WeightsError};
 
 /// Activation between the two layers of the feed-forward part.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Activation {
     /// `x · σ(1.702 x)`.
@@ -24,7 +24,7 @@ pub enum Activation {
 }
 
 /// Sizes of a [`VisionTransformer`]; what a file does not say is as in `CLIPVisionConfig`.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(default)]
 pub struct VisionConfig {
     /// Width of the tokens.

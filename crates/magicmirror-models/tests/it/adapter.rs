@@ -5,13 +5,14 @@ use std::path::Path;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use magicmirror_models::adapter::{
-    Adapter, AdapterConfig, AdapterError, ClipVisionSizes, Conditions, FaceFeatures, IdentityConditioner,
-    IdentityError, Modules, expand_class_word, import_photomaker,
+    Adapter, AdapterConfig, AdapterError, Conditions, FaceFeatures, IdentityConditioner, IdentityError, Modules,
+    expand_class_word, import_photomaker,
 };
 use magicmirror_models::dit::{
     BlockFactors, Dit, DitConfig, DitInput, Factors, LayerConditioner, Positions, Unconditioned,
 };
 use magicmirror_models::text::Tokenizer;
+use magicmirror_models::vision::vit::VisionConfig;
 use magicmirror_models::weights::{Checkpoint, Names, Precision, WeightsError, initialise, save_safetensors};
 use magicmirror_testkit::{ONE_CALL, Values, assert_close, golden, relative_error};
 use serde_json::Value;
@@ -417,19 +418,10 @@ fn malformed_face_features_are_refused() {
     assert_eq!(not_finite, ["id_embeds holds values that are not finite"]);
 }
 
-fn photomaker() -> (Checkpoint, ClipVisionSizes, AdapterConfig) {
+fn photomaker() -> (Checkpoint, VisionConfig, AdapterConfig) {
     let folder = golden("vision/photomaker");
     let checkpoint = Checkpoint::open_file(&folder.join("photomaker-v2.safetensors")).unwrap();
-    let sizes = json(&folder.join("config.json"));
-    let size = |name: &str| sizes[name].as_u64().unwrap() as usize;
-    let vision = ClipVisionSizes {
-        hidden_size: size("hidden_size"),
-        intermediate_size: size("intermediate_size"),
-        num_hidden_layers: size("num_hidden_layers"),
-        num_attention_heads: size("num_attention_heads"),
-        image_size: size("image_size"),
-        patch_size: size("patch_size"),
-    };
+    let vision = VisionConfig::read(&folder.join("config.json")).unwrap();
     let mut config = AdapterConfig::tiny();
     (config.id_embed_dim, config.vision_hidden_size) = (10, vision.hidden_size);
     config.id_perceiver.dim = 24;

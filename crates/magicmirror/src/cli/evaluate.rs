@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 
-use clap::Args;
-use magicmirror_engine::evaluate::{Request, evaluate};
+use clap::{Args, Subcommand};
+use magicmirror_engine::evaluate::{PromptsRequest, Request, evaluate, write_prompts};
 
 use crate::device::DeviceName;
 use crate::progress::{say, with_progress};
@@ -13,14 +13,17 @@ use crate::progress::{say, with_progress};
 ///
 /// Example: magicmirror evaluate videos/manifest.jsonl --output evaluation --jobs 2
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(super) struct Evaluate {
+    #[command(subcommand)]
+    prompts: Option<Prompts>,
     /// JSON lines {video, references[], prompt, model, identity, seed}, paths relative to the file; or a folder of photos
     /// NAME.jpg and videos NAME_*.mp4 (.gif, .webp, folders of PNGs), the videos in sub-folders by model if there are several
-    #[arg(value_name = "MANIFEST|FOLDER")]
-    manifest: PathBuf,
+    #[arg(value_name = "MANIFEST|FOLDER", required = true)]
+    manifest: Option<PathBuf>,
     /// Folder for the results
-    #[arg(long, short, value_name = "DIR")]
-    output: PathBuf,
+    #[arg(long, short, value_name = "DIR", required = true)]
+    output: Option<PathBuf>,
     /// Look for faces in every Nth frame
     #[arg(long, value_name = "N", default_value_t = 1)]
     frame_stride: usize,
@@ -41,12 +44,61 @@ pub(super) struct Evaluate {
     device: Option<DeviceName>,
 }
 
+#[derive(Debug, Subcommand)]
+enum Prompts {
+    /// Write the paper's set of prompts for photos of people, for `generate --manifest`
+    ///
+    /// Example: magicmirror evaluate prompts --people photos --output set.jsonl && magicmirror generate --manifest set.jsonl
+    /// --backbone cogvideox-5b --adapter my-adapter --output videos && magicmirror evaluate videos/manifest.jsonl --output
+    /// evaluation
+    Prompts {
+        /// Folder GROUP/NAME.jpg or GROUP/NAME/*.jpg, GROUP being man, woman, elderly-man, elderly-woman, boy, girl or baby;
+        /// or JSON lines {identity, group, references[]}
+        #[arg(long, value_name = "FOLDER|FILE")]
+        people: PathBuf,
+        /// VBench_full_info.json; default: its single-person prompts, which come with this program
+        #[arg(long, value_name = "FILE")]
+        prompts: Option<PathBuf>,
+        /// Prompts for each person
+        #[arg(long, value_name = "N", default_value_t = 4)]
+        per_identity: usize,
+        /// Decides which prompts; the seeds of the videos count on from it
+        #[arg(long, default_value_t = 0)]
+        seed: u64,
+        /// Name of the model that will make the videos
+        #[arg(long, value_name = "NAME", default_value = "magicmirror")]
+        model: String,
+        /// Kind of the videos: mp4, gif or webp
+        #[arg(long, value_name = "EXT", default_value = "mp4", value_parser = ["mp4", "gif", "webp"])]
+        extension: String,
+        /// Manifest to write
+        #[arg(long, short, value_name = "FILE")]
+        output: PathBuf,
+    },
+}
+
+impl Prompts {
+    fn run(self) -> anyhow::Result<()> {
+        let Self::Prompts { people, prompts, per_identity, seed, model, extension, output } = self;
+        let request = PromptsRequest { people, prompts, count: per_identity, seed, model, extension, output };
+        let (people, videos) = write_prompts(&request)?;
+        say(&format!("{people} people (the paper has 50), {videos} videos: {}", request.output.display()));
+        Ok(())
+    }
+}
+
 impl Evaluate {
     pub(super) fn run(self, show: bool) -> anyhow::Result<()> {
+        if let Some(prompts) = self.prompts {
+            return prompts.run();
+        }
+        let (Some(manifest), Some(output)) = (self.manifest, self.output) else {
+            unreachable!("both are required without a subcommand")
+        };
         let device = DeviceName::open(self.device)?;
         let request = Request {
-            manifest: self.manifest,
-            output: self.output,
+            manifest,
+            output,
             frame_stride: self.frame_stride,
             jobs: self.jobs,
             min_face: self.min_face,

@@ -1,7 +1,8 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use magicmirror_engine::generate::{Preset, Request, generate};
+use magicmirror_engine::evaluate::Manifest;
+use magicmirror_engine::generate::{Preset, Request, generate, generate_manifest};
 use magicmirror_models::diffusion::Method;
 use magicmirror_models::vae::Tiling;
 
@@ -28,8 +29,12 @@ pub(super) struct Generate {
     #[arg(long, value_name = "FILE")]
     identity: Option<PathBuf>,
     /// What the video shows; with an identity it needs a class word, best followed by img: "a woman img reading"
-    #[arg(long)]
+    #[arg(long, required_unless_present = "manifest", default_value = "", hide_default_value = true)]
     prompt: String,
+    /// Make a video for each line {video, references[], prompt, seed} of this file, into the folder --output; what is there
+    /// is kept. `evaluate prompts` writes such a file
+    #[arg(long, value_name = "FILE", requires = "output", conflicts_with_all = ["prompt", "references", "identity", "latents", "tensors"])]
+    manifest: Option<PathBuf>,
     /// What it should not show
     #[arg(long, value_name = "PROMPT", default_value = "", hide_default_value = true)]
     negative_prompt: String,
@@ -144,6 +149,14 @@ impl Generate {
             tensors: self.tensors,
             output: self.output,
         };
+        if let Some(manifest) = self.manifest {
+            let made = with_progress(show, |control| {
+                let manifest = Manifest::read(&manifest)?;
+                generate_manifest(&request, &manifest, &request.output, &device, control)
+            })?;
+            say(&format!("{} videos made, {} kept: {}", made.made, made.kept, made.manifest.display()));
+            return Ok(());
+        }
         let generated = with_progress(show, |control| generate(&request, &device, control))?;
         say(&format!("{} (settings in {})", generated.output.display(), generated.report.display()));
         Ok(())

@@ -1,6 +1,7 @@
 //! Everything that can be wrong with what a user gives: one clear message, a hint, and nothing is written.
 
 use std::fs;
+use std::process::Command;
 
 use burn::tensor::TensorData;
 use image::codecs::gif::GifEncoder;
@@ -8,7 +9,7 @@ use image::{Frame, Rgb, RgbImage};
 use magicmirror_testkit::golden;
 use serde_json::json;
 
-use crate::lab::{Lab, generate};
+use crate::lab::{Lab, Ran, generate};
 
 /// A run that must be refused.
 struct Case {
@@ -246,6 +247,38 @@ fn numbers_out_of_range() {
         ),
     ];
     check(&lab, &cases);
+}
+
+/// The only stage that could not be made smaller is what is said to be too large: one frame, in tiles.
+#[test]
+#[cfg(target_os = "linux")]
+fn more_than_the_process_may_have() {
+    let lab = Lab::new();
+    let run = |size: &str| {
+        let program = lab.command(&generate(&[
+            "--height",
+            size,
+            "--width",
+            size,
+            "--frames",
+            "1",
+            "--steps",
+            "1",
+            "--output",
+            "out/i.png",
+        ]));
+        let mut limited = Command::new("sh");
+        limited.args(["-c", "ulimit -v 3000000 && exec \"$@\"", "sh"]).arg(program.get_program());
+        limited.args(program.get_args()).current_dir(program.get_current_dir().unwrap());
+        Ran::from(limited.env("RAYON_NUM_THREADS", "2").output().unwrap())
+    };
+    let ran = run("8192");
+    assert_eq!(ran.code, Some(2), "{}", ran.stderr);
+    for part in ["not enough memory: ", " needed for output, ", " available", "hint: use a smaller --height"] {
+        assert!(ran.stderr.contains(part), "{part}: {}", ran.stderr);
+    }
+    let ran = run("32");
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
 }
 
 #[test]

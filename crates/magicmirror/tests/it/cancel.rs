@@ -18,7 +18,7 @@ fn ctrl_c_stops_a_long_run_and_leaves_nothing() {
     let killed = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
     assert!(killed.success());
     let rest: Vec<String> = stderr.collect();
-    assert_eq!(child.wait().unwrap().code(), Some(2), "{rest:?}");
+    assert_eq!(child.wait().unwrap().code(), Some(130), "{rest:?}");
     assert!(rest.iter().any(|line| line == "error: stopped: nothing was written"), "{rest:?}");
     assert_eq!(lab.names_in("out"), [""; 0]);
     assert_eq!(lab.names_in("tmp"), [""; 0]);

@@ -5,8 +5,10 @@
 mod analyze;
 mod bad_input;
 mod cancel;
+mod evaluate;
 mod faces;
 mod identity;
 mod lab;
+mod manifest;
 mod models;
 mod outputs;

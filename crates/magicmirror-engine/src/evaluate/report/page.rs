@@ -207,7 +207,7 @@ impl Page<'_> {
                 let (sum, count) = sums.get(&(colour, bin))?;
                 Some([(bin as f64 + 0.5) / BINS as f64, sum / count])
             };
-            let points: Vec<_> = (0..BINS).map(mean).filter(Option::is_some).collect();
+            let points: Vec<_> = (0..BINS).filter_map(mean).map(Some).collect();
             lines.push(Line { colour, class: "mean", points });
         }
         lines

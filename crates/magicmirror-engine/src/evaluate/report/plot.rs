@@ -69,7 +69,7 @@ pub(super) fn dots(label: &str, rows: &[(&str, Estimate)]) -> String {
     let Some(axis) = Axis::around(rows.iter().flat_map(|(_, e)| ends(e)).chain([0.0])) else { return nothing(label) };
     let (width, row) = (SIZE[0], 40.0);
     let height = row * rows.len() as f64 + 34.0;
-    let [left, _, right, bottom] = [14.0, 0.0, 14.0, 24.0];
+    let [left, right, bottom] = [30.0, 30.0, 24.0];
     let x = |value: f64| left + axis.part(value) * (width - left - right);
     let mut svg = start(label, [width, height]);
     for tick in axis.ticks() {
@@ -182,7 +182,7 @@ mod tests {
     #[test]
     fn axes_have_round_numbers_around_all_values() {
         let cases: [(&[f64], &[&str]); 4] = [
-            (&[0.83, 0.92], &["0.82", "0.84", "0.86", "0.88", "0.90", "0.92"]),
+            (&[0.83, 0.92], &["0.80", "0.85", "0.90", "0.95"]),
             (&[-0.013, 0.004, 0.0], &["-0.015", "-0.010", "-0.005", "0.000", "0.005"]),
             (&[3.0, 41.0], &["0", "10", "20", "30", "40", "50"]),
             (&[0.5], &["0.500", "0.505"]),
