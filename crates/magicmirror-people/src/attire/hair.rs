@@ -16,7 +16,7 @@ use super::skull::Skull;
 use crate::person::{HairStyle, Person};
 use crate::render::Layer;
 use crate::space::{Vec3, add, between, cross, scaled, sub, unit};
-use guide::{Lock, eased, grow};
+use guide::{Lock, before_eyes, eased, grow};
 pub(crate) use looks::Fur;
 use strips::HairMesh;
 pub(crate) use strips::hash;
@@ -175,18 +175,29 @@ impl Grower<'_> {
         if points.len() < 3 {
             return;
         }
-        let span = if look.wave > 0.0 { look.wavelength / 4.5 } else { 0.03 };
+        let span = if look.wave > 0.0 { look.wavelength / 4.0 } else { 0.03 };
         let length = length * points.len() as f32 / (length / 0.011);
         if !gathered {
             points = eased(points, length, span.min(length / 4.0));
         }
         if look.wave > 0.0 {
             self.wave(&mut points, key, length);
+            // A curl that swings before the face ends there.
+            let free = points.iter().position(|&point| before_eyes(self.head, point)).unwrap_or(points.len());
+            points.truncate(free);
+            if points.len() < 3 {
+                return;
+            }
         }
         let half_width = look.half_width * vary(0.25) * self.head.size;
         let taper = |along: f32| half_width * (0.55 + 0.45 * (along * 5.0).min(1.0)) * (1.0 - 0.55 * along * along);
         let inside = |point: Vec3| [skull.centre[0], skull.centre[1].min(point[1]), skull.centre[2]];
+        let first = mesh.vertices.len();
         mesh.ribbon(&points, inside, taper, [0.62 + 0.2 * vary(0.5) * lift / (look.lift * self.head.size), 1.0], key);
+        if look.curl > 0.0 {
+            let turns = length / (look.curl * self.head.size);
+            mesh.vertices[first..].iter_mut().for_each(|vertex| vertex.turns = turns);
+        }
     }
 
     /// Swings the points of a lock from side to side, more towards the tip; the phase changes slowly over the head so that

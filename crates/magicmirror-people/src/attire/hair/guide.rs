@@ -110,3 +110,8 @@ fn beside_face(head: &Fitting, point: Vec3, spread: f32) -> Vec3 {
     let side = x.abs().max(0.93 * head.half_width * (1.0 + 0.28 * spread) * open);
     [side.copysign(x), y, z.min(depth + 0.07 * (1.0 - open))]
 }
+
+/// Whether a point lies before the eyes or below them, between the temples.
+pub(crate) fn before_eyes(head: &Fitting, [x, y, z]: Vec3) -> bool {
+    z > head.ears_front + 0.03 && y < head.brows - 0.008 && y > head.chin && x.abs() < 0.8 * head.half_width
+}
