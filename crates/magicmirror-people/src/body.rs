@@ -43,7 +43,14 @@ mod tests {
         };
         let size = Size { width: 48, height: 48 };
         let layers = layers(&person, &figure);
-        draw(&layers.iter().collect::<Vec<_>>(), &figure.pose(&moment), &camera, &lights, size, &[[0.2; 3]; 48 * 48])
+        draw(
+            &layers.iter().collect::<Vec<_>>(),
+            &figure.pose(&moment),
+            &camera,
+            &lights,
+            size,
+            &vec![[0.2; 3]; 48 * 48],
+        )
     }
 
     /// FNV-1a over the exact bits.
@@ -69,7 +76,8 @@ mod tests {
 
     #[test]
     fn other_groups_and_poses_are_other_pictures() {
-        let hashes = [portrait(Group::Man, 0.3), portrait(Group::Man, 0.31), portrait(Group::Girl, 0.3)].map(|frame| hash(&frame));
+        let hashes = [portrait(Group::Man, 0.3), portrait(Group::Man, 0.31), portrait(Group::Girl, 0.3)]
+            .map(|frame| hash(&frame));
         assert!(hashes[0] != hashes[1] && hashes[0] != hashes[2]);
     }
 }
