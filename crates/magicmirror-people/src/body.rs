@@ -43,7 +43,14 @@ mod tests {
         };
         let size = Size { width: 48, height: 48 };
         let layers = layers(&person, &figure);
-        draw(&layers.iter().collect::<Vec<_>>(), &figure.pose(&moment), &camera, &lights, size, &[[0.2; 3]; 48 * 48])
+        draw(
+            &layers.iter().collect::<Vec<_>>(),
+            &figure.pose(&moment),
+            &camera,
+            &lights,
+            size,
+            &vec![[0.2; 3]; 48 * 48],
+        )
     }
 
     /// FNV-1a over the exact bits.

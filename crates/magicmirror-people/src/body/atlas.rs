@@ -46,14 +46,14 @@ pub(super) fn texels() -> &'static [Option<Texel>] {
         let mut texels = vec![None; WIDTH * HEIGHT];
         for triangle in model.triangles(Part::Skin) {
             if triangle.iter().all(|&corner| covers(model.texture()[corner as usize])) {
-                unroll(model, triangle, &mut texels);
+                unroll(model, *triangle, &mut texels);
             }
         }
         texels
     })
 }
 
-fn unroll(model: &HeadModel, triangle: &[u16; 3], texels: &mut [Option<Texel>]) {
+fn unroll(model: &HeadModel, triangle: [u16; 3], texels: &mut [Option<Texel>]) {
     let vertices = triangle.map(|corner| model.source()[corner as usize] as usize);
     let [a, b, c] = triangle.map(|corner| place(model.texture()[corner as usize]));
     let area = (b[0] - a[0]) * (c[1] - a[1]) - (c[0] - a[0]) * (b[1] - a[1]);

@@ -3,7 +3,7 @@
 use super::noise::{lattice, smooth};
 use super::shading::{Surface, lit, reflected, squared};
 use crate::colour::{Rgb, mix, plus, scale, times};
-use crate::figure::Figure;
+use crate::figure::{Figure, base_eye, lids};
 use crate::head::{HeadModel, Part};
 use crate::person::Person;
 use crate::render::{FaceCover, Fragment, Illumination, Layer, Material, Mesh, Opacity, Shade};
@@ -23,8 +23,7 @@ pub(super) fn layers(person: &Person, figure: &Figure) -> Vec<Layer> {
             iris: person.iris,
             radius: IRIS * young,
             pupil: IRIS * (0.30 + 0.16 * lattice(person.seed as u32, 5, 5, 5)),
-            lids: figure
-                .lids(side)
+            lids: lids(side)
                 .map(|vertex| (vertex, scaled(sub(figure.rest[vertex], eyeball.centre), 1.0 / eyeball.radius))),
             size: eyeball.radius,
             age: ((person.age - 40.0) / 50.0).clamp(0.0, 1.0),
@@ -153,7 +152,7 @@ pub(super) fn lashes(person: &Person, figure: &Figure) -> Layer {
         .iter()
         .map(|&vertex| {
             let place = base[vertex as usize];
-            let from = sub(place, figure.base_eye(place[0] > 0.0));
+            let from = sub(place, base_eye(place[0] > 0.0));
             [from[0] * 1000.0, (length(from) - 0.0146) / 0.0055]
         })
         .collect();
@@ -165,7 +164,7 @@ pub(super) fn lashes(person: &Person, figure: &Figure) -> Layer {
     let colour = mix(person.brows.colour, [0.012, 0.010, 0.009], 0.7);
     let lower = mesh.follows.iter().map(|&vertex| {
         let place = base[vertex as usize];
-        f32::from(place[1] < figure.base_eye(place[0] > 0.0)[1] - 0.0008)
+        f32::from(place[1] < base_eye(place[0] > 0.0)[1] - 0.0008)
     });
     let material = Lashes { colour, strong, lower: lower.collect() };
     Layer { mesh, material: Box::new(material), opacity: Opacity::Blended, face: FaceCover::Clear, shadow: false }

@@ -46,6 +46,11 @@ impl<'a> Painter<'a> {
         Self { person, seed: person.seed as u32 ^ (person.seed >> 32) as u32, beard, scalp }
     }
 
+    /// The person's own noise of a kind.
+    fn noise(&self, kind: u32, place: Vec3) -> f32 {
+        smooth(self.seed.wrapping_add(kind), place)
+    }
+
     /// Skin with nothing on it.
     pub(super) fn plain(&self) -> Spot {
         Spot { colour: self.person.skin.tone, gloss: 1.0, slope: [0.0; 3] }
@@ -54,8 +59,8 @@ impl<'a> Painter<'a> {
     /// Height of the relief, in metres: wrinkles and pores.
     pub(super) fn height(&self, texel: &Texel) -> f32 {
         let place = texel.place;
-        let pores = smooth(self.seed, scaled(place, 1000.0)) * 0.000_070;
-        let lips = texel.lips * smooth(self.seed ^ 5, [place[0] * 1500.0, place[1] * 220.0, 0.0]) * 0.000_12;
+        let pores = self.noise(0, scaled(place, 1000.0)) * 0.000_070;
+        let lips = texel.lips * self.noise(5, [place[0] * 1500.0, place[1] * 220.0, 0.0]) * 0.000_12;
         let rough = pores * (1.0 - texel.lips) + lips;
         let age = self.person.skin.wrinkles * texel.head * (1.0 - texel.scalp) * (1.0 - texel.lips);
         if age < 0.02 || place[2] < 0.0 { rough } else { rough - 0.001 * age * self.furrows(place) }
@@ -63,7 +68,7 @@ impl<'a> Painter<'a> {
 
     /// Depth of furrows at full age, 0 to about 1.
     fn furrows(&self, [x, y, _]: Vec3) -> f32 {
-        let seed = self.seed ^ 77;
+        let seed = self.seed ^ 0x77;
         let wave = smooth(seed, [x * 45.0, 3.0, 0.0]) * 0.0035;
         let side = x.abs();
         let mut depth = 0.0f32;
@@ -131,7 +136,7 @@ impl<'a> Painter<'a> {
         colour = mix(colour, shade, (texel.beard * self.beard * follicles).min(0.9));
         colour = mix(colour, shade, (texel.scalp * self.scalp * (0.4 + 0.6 * follicles)).min(0.85));
         let tint = self.lip_colour(texel);
-        let lips = smoothstep(0.25, 0.75, texel.lips + 0.12 * smooth(self.seed ^ 8, scaled(place, 420.0)));
+        let lips = smoothstep(0.25, 0.75, texel.lips + 0.12 * self.noise(8, scaled(place, 420.0)));
         colour = mix(colour, tint, lips * 0.92);
         let zone = 0.5 * bump(place[0] / 0.016, (place[1] + 0.02) / 0.03)
             + 0.4 * bump(place[0] / 0.03, (place[1] - 0.045) / 0.02);
@@ -143,11 +148,11 @@ impl<'a> Painter<'a> {
     fn ground(&self, texel: &Texel) -> Rgb {
         let skin = &self.person.skin;
         let place = texel.place;
-        let broad = smooth(self.seed ^ 1, scaled(place, 45.0)) + 0.6 * smooth(self.seed ^ 2, scaled(place, 130.0));
-        let fine = smooth(self.seed ^ 3, scaled(place, 420.0)) + 0.7 * smooth(self.seed ^ 4, scaled(place, 900.0));
+        let broad = self.noise(1, scaled(place, 45.0)) + 0.6 * self.noise(2, scaled(place, 130.0));
+        let fine = self.noise(3, scaled(place, 420.0)) + 0.7 * self.noise(4, scaled(place, 900.0));
         let amount = skin.blotches * texel.head;
         let brightness = 1.0 + amount * (0.055 * broad + 0.065 * fine);
-        let red = amount * 0.05 * smooth(self.seed ^ 6, scaled(place, 75.0));
+        let red = amount * 0.05 * self.noise(6, scaled(place, 75.0));
         let colour = [
             skin.tone[0] * brightness * (1.0 + 0.4 * red),
             skin.tone[1] * brightness * (1.0 - red),
@@ -198,7 +203,7 @@ impl<'a> Painter<'a> {
         let (column, row) = ((x / cell).floor() as i32, ((y + 0.3 * z) / cell).floor() as i32);
         let mut strongest = 0.0f32;
         for (dx, dy) in [(0, 0), (1, 0), (-1, 0), (0, 1), (0, -1)] {
-            let value = |kind: i32| lattice(self.seed ^ 99, column + dx, row + dy, kind);
+            let value = |kind: i32| lattice(self.seed ^ 0x99, column + dx, row + dy, kind);
             let (cx, cy) = ((column + dx) as f32 + value(0), (row + dy) as f32 + value(1));
             let distance = (squared(x / cell - cx) + squared((y + 0.3 * z) / cell - cy)).sqrt();
             let radius = 0.14 + 0.22 * value(2);
@@ -218,7 +223,7 @@ impl<'a> Painter<'a> {
             return 0.0;
         }
         // The two sides differ a little.
-        let uneven = smooth(self.seed ^ 21, [if x > 0.0 { 4.5 } else { 9.5 }, along * 2.0, 0.5]) * 0.0009;
+        let uneven = self.noise(21, [if x > 0.0 { 4.5 } else { 9.5 }, along * 2.0, 0.5]) * 0.0009;
         let arch = brows.arch * (1.0 - squared((along - 0.62) / 0.62)).max(-0.8);
         let middle =
             0.0172 + brows.height + arch + brows.slant * (along - 0.3) + uneven - 0.0035 * smoothstep(0.72, 1.1, along);
@@ -234,15 +239,15 @@ impl<'a> Painter<'a> {
         }
         let lean = 1.1 - 1.0 * along.clamp(0.0, 1.0);
         let strand = side - (y - middle) / (0.35 + lean) * (1.2 - lean.min(1.1));
-        let hairs = smooth(self.seed ^ 22, [strand * 2100.0, (y - middle) * 190.0, if x > 0.0 { 0.0 } else { 40.0 }]);
-        let finer = smooth(self.seed ^ 23, [strand * 3400.0, (y - middle) * 300.0, if x > 0.0 { 0.0 } else { 40.0 }]);
+        let hairs = self.noise(22, [strand * 2100.0, (y - middle) * 190.0, if x > 0.0 { 0.0 } else { 40.0 }]);
+        let finer = self.noise(23, [strand * 3400.0, (y - middle) * 300.0, if x > 0.0 { 0.0 } else { 40.0 }]);
         let strokes = (0.78 + 0.30 * hairs + 0.24 * finer).clamp(0.0, 1.15);
         (body * strokes * brows.density).min(0.96)
     }
 
     fn lip_colour(&self, texel: &Texel) -> Rgb {
         let [x, y, _] = texel.place;
-        let lines = 1.0 + 0.10 * smooth(self.seed ^ 12, [x * 1300.0, y * 150.0, 0.0]);
+        let lines = 1.0 + 0.10 * self.noise(12, [x * 1300.0, y * 150.0, 0.0]);
         let upper = smoothstep(-0.0655, -0.062, y);
         scale(self.person.skin.lips, lines * (1.0 - 0.16 * upper))
     }

@@ -97,7 +97,7 @@ pub(super) fn dress(random: &mut ChaCha8Rng, mut person: Person, male: bool, ori
         person.glasses = Some(Glasses {
             frame: if random.random_bool(0.5) { Frame::Round } else { Frame::Rectangular },
             thick: random.random_bool(0.4),
-            colour: rgb([0x14_14_16, 0x4A_2A_18, 0x8C_8C_90, 0xB0_8A_3C, 0x5A_18_20][random.random_range(0..5)]),
+            colour: rgb([0x14_14_17, 0x4A_2A_18, 0x8C_8C_90, 0xB0_8A_3C, 0x5A_18_20][random.random_range(0..5)]),
         });
     }
     if !male && person.group != Group::Baby && random.random_bool(if adult { 0.5 } else { 0.2 }) {
@@ -154,7 +154,7 @@ fn tone(melanin: f32, warmth: f32) -> Rgb {
 
 fn hair_colour(random: &mut ChaCha8Rng, melanin: f32, european: f32) -> Rgb {
     const DARK: [u32; 3] = [0x12_0F_0E, 0x1C_14_10, 0x2A_1B_13];
-    const LIGHT: [u32; 7] = [0x3A_24_16, 0x54_36_20, 0x70_4A_2A, 0x96_68_3A, 0xC0_96_5C, 0xDC_BE_86, 0x8E_3C_18];
+    const LIGHT: [u32; 7] = [0x3A_24_17, 0x54_36_20, 0x70_4A_2A, 0x96_68_3A, 0xC0_96_5C, 0xDC_BE_86, 0x8E_3C_18];
     let light = european * (1.0 - melanin * 1.8).clamp(0.0, 1.0);
     let base = if random.random_bool(light as f64) {
         LIGHT[random.random_range(0..7)]

@@ -82,7 +82,7 @@ impl Drawing<'_> {
                 plane.each(|column, row, near| {
                     let sample = row * width + column;
                     if near > nearness[sample]
-                        && (layer.opacity == Opacity::Solid || self.cut_in(layer, &plane, vertices, column, row))
+                        && (layer.opacity == Opacity::Solid || cut_in(layer, &plane, vertices, column, row))
                     {
                         nearness[sample] = near;
                         numbers[sample] = number;
@@ -97,12 +97,6 @@ impl Drawing<'_> {
         let places = &self.projected[layer];
         let [a, b, c] = vertices.map(|vertex| places[vertex as usize]);
         Plane::new([a?, b?, c?], self.view.size)
-    }
-
-    /// Whether a sample of a cutout layer is there.
-    fn cut_in(&self, layer: &Layer, plane: &Plane, vertices: &[u32; 3], column: usize, row: usize) -> bool {
-        let weights = plane.weights(column as f32 + 0.5, row as f32 + 0.5);
-        layer.material.alpha(texture(layer, vertices, weights), *vertices, weights) > 0.5
     }
 
     /// Shades what is visible, once a pixel and layer where the surface is whole.
@@ -274,4 +268,10 @@ fn texture(layer: &Layer, vertices: &[u32; 3], weights: Vec3) -> [f32; 2] {
     }
     let corners = vertices.map(|vertex| layer.mesh.texture[vertex as usize]);
     [0, 1].map(|axis| dot(corners.map(|corner| corner[axis]), weights))
+}
+
+/// Whether a sample of a cutout layer is there.
+fn cut_in(layer: &Layer, plane: &Plane, vertices: &[u32; 3], column: usize, row: usize) -> bool {
+    let weights = plane.weights(column as f32 + 0.5, row as f32 + 0.5);
+    layer.material.alpha(texture(layer, vertices, weights), *vertices, weights) > 0.5
 }
