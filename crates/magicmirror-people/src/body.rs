@@ -69,7 +69,8 @@ mod tests {
 
     #[test]
     fn other_groups_and_poses_are_other_pictures() {
-        let hashes = [portrait(Group::Man, 0.3), portrait(Group::Man, 0.31), portrait(Group::Girl, 0.3)].map(|frame| hash(&frame));
+        let hashes = [portrait(Group::Man, 0.3), portrait(Group::Man, 0.31), portrait(Group::Girl, 0.3)]
+            .map(|frame| hash(&frame));
         assert!(hashes[0] != hashes[1] && hashes[0] != hashes[2]);
     }
 }

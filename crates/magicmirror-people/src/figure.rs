@@ -458,7 +458,9 @@ mod tests {
                 let (open, closed) = (figure.pose(&moment(HeadPose::default())), figure.pose(&closed));
                 for side in 0..2 {
                     let [upper, lower] = figure.lids(side);
-                    let gap = |pose: &Pose| figure.rest[upper][1] + pose.moves[upper][1] - figure.rest[lower][1] - pose.moves[lower][1];
+                    let gap = |pose: &Pose| {
+                        figure.rest[upper][1] + pose.moves[upper][1] - figure.rest[lower][1] - pose.moves[lower][1]
+                    };
                     assert!(gap(&open) > 0.003, "{group:?} {seed}: open by {}", gap(&open));
                     assert!(gap(&closed) < 0.2 * gap(&open), "{group:?} {seed}: {} of {}", gap(&closed), gap(&open));
                 }

@@ -333,14 +333,20 @@ mod tests {
     fn changed(name: &str, change: impl Fn(&mut Vec<u8>)) -> Vec<u8> {
         let file = SafeTensors::deserialize(FILE).unwrap();
         let (_, header) = SafeTensors::read_metadata(FILE).unwrap();
-        let mut data: Vec<_> = file.tensors().iter().map(|(name, view)| (name.clone(), view.dtype(), view.shape().to_vec(), view.data().to_vec())).collect();
+        let mut data: Vec<_> = file
+            .tensors()
+            .iter()
+            .map(|(name, view)| (name.clone(), view.dtype(), view.shape().to_vec(), view.data().to_vec()))
+            .collect();
         data.retain_mut(|(tensor, _, _, bytes)| {
             if tensor == name {
                 change(bytes);
             }
             !bytes.is_empty()
         });
-        let views = data.iter().map(|(name, dtype, shape, bytes)| (name.clone(), TensorView::new(*dtype, shape.clone(), bytes).unwrap()));
+        let views = data
+            .iter()
+            .map(|(name, dtype, shape, bytes)| (name.clone(), TensorView::new(*dtype, shape.clone(), bytes).unwrap()));
         safetensors::serialize(views, header.metadata().clone()).unwrap()
     }
 
@@ -361,7 +367,9 @@ mod tests {
         assert!(matches!(HeadModel::read(&FILE[..FILE.len() / 2]), Err(HeadError::Format(_))));
         assert!(matches!(HeadModel::read(b"no model"), Err(HeadError::Format(_))));
         for name in ["positions", "source", "triangles", "target_vertex", "target_start", "texture"] {
-            for (what, bytes) in [("damaged", changed(name, |bytes| bytes.fill(0xFF))), ("missing", changed(name, Vec::clear))] {
+            for (what, bytes) in
+                [("damaged", changed(name, |bytes| bytes.fill(0xFF))), ("missing", changed(name, Vec::clear))]
+            {
                 match HeadModel::read(&bytes) {
                     Err(HeadError::Entry { name: found }) => assert_eq!(found, name, "{what}"),
                     other => panic!("{what} {name}: {:?}", other.err()),

@@ -243,7 +243,9 @@ mod tests {
     fn a_seed_is_one_person() {
         assert_eq!(Person::from_seed(5, Group::Woman), Person::from_seed(5, Group::Woman));
         let (one, other) = (Person::from_seed(5, Group::Woman), Person::from_seed(6, Group::Woman));
-        let differs = |&(target, weight): &(usize, f32)| !other.shape.iter().any(|&(t, w)| t == target && (w - weight).abs() < 0.02);
+        let differs = |&(target, weight): &(usize, f32)| {
+            !other.shape.iter().any(|&(t, w)| t == target && (w - weight).abs() < 0.02)
+        };
         assert!(one.shape.iter().filter(|entry| differs(entry)).count() > 60);
     }
 
@@ -252,7 +254,8 @@ mod tests {
         for group in [Group::Woman, Group::ElderlyWoman, Group::Boy, Group::Girl, Group::Baby] {
             assert!(people(group).iter().all(|person| person.beard == Beard::None), "{group:?}");
         }
-        let (men, old_men, old_women, babies) = (people(Group::Man), people(Group::ElderlyMan), people(Group::ElderlyWoman), people(Group::Baby));
+        let (men, old_men, old_women, babies) =
+            (people(Group::Man), people(Group::ElderlyMan), people(Group::ElderlyWoman), people(Group::Baby));
         assert!(share(&men, |person| person.beard != Beard::None) > 0.3);
         assert!(babies.iter().all(|person| person.glasses.is_none() && person.earrings.is_none()));
         let thin = |person: &Person| matches!(person.hair.style, HairStyle::Bald | HairStyle::Receding);

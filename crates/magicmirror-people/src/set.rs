@@ -116,12 +116,19 @@ mod tests {
             let pose = HeadPose { yaw: 0.2, pitch: -0.05, roll: 0.1 };
             let picture = picture(group, number as u64, pose);
             let at = |x: usize, y: usize| picture.face_mask[y * 96 + x];
-            let face: Vec<[f32; 2]> =
-                (0..96 * 96).filter(|&pixel| picture.face_mask[pixel] > 127).map(|pixel| [pixel % 96, pixel / 96].map(|v| v as f32 + 0.5)).collect();
+            let face: Vec<[f32; 2]> = (0..96 * 96)
+                .filter(|&pixel| picture.face_mask[pixel] > 127)
+                .map(|pixel| [pixel % 96, pixel / 96].map(|v| v as f32 + 0.5))
+                .collect();
             for axis in 0..2 {
-                let (low, high) = face.iter().fold((f32::MAX, f32::MIN), |(low, high), place| (low.min(place[axis]), high.max(place[axis])));
+                let (low, high) = face
+                    .iter()
+                    .fold((f32::MAX, f32::MIN), |(low, high), place| (low.min(place[axis]), high.max(place[axis])));
                 let (first, last) = (picture.face_box[axis], picture.face_box[axis + 2]);
-                assert!((low - first).abs() < 4.0 && (high - last).abs() < 4.0, "{group:?}: face {low} to {high}, box {first} to {last}");
+                assert!(
+                    (low - first).abs() < 4.0 && (high - last).abs() < 4.0,
+                    "{group:?}: face {low} to {high}, box {first} to {last}"
+                );
             }
             for (mark, [x, y]) in picture.landmarks.iter().enumerate() {
                 assert!(at(*x as usize, *y as usize) > 200, "{group:?}: landmark {mark} at {x}, {y} is off the face");

@@ -175,7 +175,7 @@ impl Grower<'_> {
         if points.len() < 3 {
             return;
         }
-        let span = if look.wave > 0.0 { look.wavelength / 4.5 } else { 0.03 };
+        let span = if look.wave > 0.0 { look.wavelength / 4.0 } else { 0.03 };
         let length = length * points.len() as f32 / (length / 0.011);
         if !gathered {
             points = eased(points, length, span.min(length / 4.0));
@@ -192,7 +192,12 @@ impl Grower<'_> {
         let half_width = look.half_width * vary(0.25) * self.head.size;
         let taper = |along: f32| half_width * (0.55 + 0.45 * (along * 5.0).min(1.0)) * (1.0 - 0.55 * along * along);
         let inside = |point: Vec3| [skull.centre[0], skull.centre[1].min(point[1]), skull.centre[2]];
+        let first = mesh.vertices.len();
         mesh.ribbon(&points, inside, taper, [0.62 + 0.2 * vary(0.5) * lift / (look.lift * self.head.size), 1.0], key);
+        if look.curl > 0.0 {
+            let turns = length / (look.curl * self.head.size);
+            mesh.vertices[first..].iter_mut().for_each(|vertex| vertex.turns = turns);
+        }
     }
 
     /// Swings the points of a lock from side to side, more towards the tip; the phase changes slowly over the head so that

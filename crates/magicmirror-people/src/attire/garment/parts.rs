@@ -45,8 +45,8 @@ pub(super) fn roll(body: &Fitting) -> Solid {
     solid.sheet(7, 40, |down, right| {
         let azimuth = turn(right);
         let front = 0.5 + 0.5 * libm::cosf(azimuth);
-        let top = 0.052 + 0.006 * front;
-        let bulge = 0.010 + 0.004 * libm::sinf(down * std::f32::consts::PI);
+        let top = 0.047 - 0.013 * front * front;
+        let bulge = 0.011 + 0.005 * libm::sinf(down * std::f32::consts::PI);
         let point = on_neck(body, azimuth, top - (top + 0.012) * down, bulge + 0.004 * down);
         (point, [azimuth * 0.055, down * 0.06])
     });
@@ -91,7 +91,7 @@ pub(super) fn lapels(body: &Fitting) -> Solid {
             let part = if side > 0.0 { 1.0 - right } else { right };
             let width = 0.020 + 0.026 * libm::sinf((part * 1.15).min(1.0) * 2.6).max(0.0) * (part * 2.0).min(1.0);
             let azimuth = side * (3.05 - 2.25 * (part * 1.6).min(1.0));
-            let top = on_neck(body, azimuth, 0.010 - 0.016 * part, 0.016);
+            let top = on_neck(body, azimuth, 0.010 - 0.016 * part, 0.022);
             let inner = if part < 0.625 {
                 top
             } else {

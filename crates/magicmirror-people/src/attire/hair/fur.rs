@@ -51,6 +51,7 @@ impl Grower<'_> {
                         tangent: unit(add(down, scaled(normal, upright))),
                         texture: [out * sin, out * cos],
                         along: level,
+                        turns: 0.0,
                         density: density * self.look.thickness,
                         openness: 0.4 + 0.6 * level,
                         key: 0,

@@ -2,7 +2,7 @@
 
 use super::strips::{HairMesh, hash};
 use crate::attire::fitting::Fitting;
-use crate::attire::stuff::power_of;
+use crate::attire::stuff::{power_of, ripple};
 use crate::colour::{Rgb, plus, scale, times};
 use crate::render::{FaceCover, Fragment, Illumination, Layer, Material, Mesh, Opacity, Shade};
 use crate::space::{Vec3, add, dot, scaled, unit};
@@ -15,6 +15,8 @@ struct Locks {
     colour: Rgb,
     /// Number of each vertex' ribbon.
     keys: Vec<u32>,
+    /// Curls along each vertex' ribbon.
+    turns: Vec<f32>,
     openness: Vec<f32>,
 }
 
@@ -40,6 +42,7 @@ pub(crate) fn locks(hair: &HairMesh, colour: Rgb, head: &Fitting) -> Layer {
     let material = Locks {
         colour,
         keys: hair.vertices.iter().map(|vertex| vertex.key).collect(),
+        turns: hair.vertices.iter().map(|vertex| vertex.turns).collect(),
         openness: hair.vertices.iter().map(|vertex| vertex.openness).collect(),
     };
     layer(hair, Box::new(material), head)
@@ -80,18 +83,33 @@ fn layer(hair: &HairMesh, material: Box<dyn Material>, head: &Fitting) -> Layer 
     Layer { mesh, material, opacity: Opacity::Cutout, face: FaceCover::Hides, shadow: true }
 }
 
+impl Locks {
+    /// Place across the strands, -1 to 1 where there are any, and their slope: curls swing inside their ribbon.
+    fn curled(&self, [across, along]: [f32; 2], vertex: u32, key: u32) -> (f32, f32) {
+        let turns = self.turns[vertex as usize];
+        if turns == 0.0 {
+            return (across, 0.0);
+        }
+        let phase = turns * along + hash(key, 5);
+        (1.75 * across - 0.75 * ripple(phase), ripple(phase + 0.25))
+    }
+}
+
 impl Material for Locks {
     fn shade(&self, at: &Fragment, light: &Illumination) -> Shade {
         let key = self.keys[at.vertices[0] as usize];
-        let place = (at.texture[0] * 0.5 + 0.5) * STRANDS;
+        let (across, slope) = self.curled(at.texture, at.vertices[0], key);
+        let place = (across * 0.5 + 0.5).clamp(0.0, 1.0) * STRANDS;
         let (strand, fine) = (hash(key, place as u32), hash(key.wrapping_add(77), (place * 3.0) as u32));
-        let tone = at.mean(&self.openness) * (0.80 + 0.26 * strand + 0.12 * (fine - 0.5));
+        let tone = at.mean(&self.openness) * (0.80 + 0.26 * strand + 0.12 * (fine - 0.5)) * (1.0 + 0.3 * slope);
         Shade { light: shade(scale(self.colour, tone), at, light), alpha: 1.0 }
     }
 
-    fn alpha(&self, [across, along]: [f32; 2], vertices: [u32; 3], _weights: Vec3) -> f32 {
+    fn alpha(&self, texture: [f32; 2], vertices: [u32; 3], _weights: Vec3) -> f32 {
         let key = self.keys[vertices[0] as usize];
-        let place = (across * 0.5 + 0.5) * STRANDS;
+        let (across, _) = self.curled(texture, vertices[0], key);
+        let along = texture[1];
+        let place = (across * 0.5 + 0.5).clamp(0.0, 1.0) * STRANDS;
         // Strands end at different lengths, and the edges of a ribbon are ragged.
         let tip = 0.80 + 0.2 * hash(key.wrapping_add(13), place as u32);
         let ragged = 0.35 + 0.65 * hash(key.wrapping_add(77), (place * 3.0) as u32);

@@ -14,6 +14,8 @@ pub(crate) struct HairVertex {
     pub(crate) texture: [f32; 2],
     /// From root (0) to tip (1).
     pub(crate) along: f32,
+    /// Curls along the whole ribbon; 0 for straight strands.
+    pub(crate) turns: f32,
     /// How thick hairs of fur stand, 0 to 1.
     pub(crate) density: f32,
     /// How open to light, 0 to 1.
@@ -55,6 +57,7 @@ impl HairMesh {
                     tangent,
                     texture: [across, along],
                     along,
+                    turns: 0.0,
                     density: 1.0,
                     openness: openness[0] + (openness[1] - openness[0]) * along,
                     key,
@@ -106,6 +109,7 @@ impl HairMesh {
                     // Strands across, no edges: a part of a ribbon far from its ends.
                     texture: [1.5 * row as f32 / LONG as f32 - 0.75, 0.5],
                     along: 0.5,
+                    turns: 0.0,
                     density: 1.0,
                     openness: 0.75 + 0.25 * sin,
                     key,

@@ -35,6 +35,8 @@ pub(crate) struct Style {
     pub(crate) wave: f32,
     /// Metres from wave to wave.
     pub(crate) wavelength: f32,
+    /// Metres from curl to curl of the strands in a lock; 0: they are straight.
+    pub(crate) curl: f32,
     /// Half the width of a lock, metres.
     pub(crate) half_width: f32,
     /// Locks.
@@ -76,6 +78,7 @@ impl Style {
             weight: 0.04,
             wave: 0.0,
             wavelength: 0.05,
+            curl: 0.0,
             half_width: 0.0075,
             locks: 420,
             fringe: false,
@@ -147,10 +150,11 @@ impl Style {
                 sides: 0.15,
                 lift: 0.036,
                 side_lift: 0.034,
-                wave: 0.012,
-                wavelength: 0.032,
-                half_width: 0.009,
-                locks: 340,
+                wave: 0.006,
+                wavelength: 0.07,
+                curl: 0.026,
+                half_width: 0.0135,
+                locks: 380,
                 weight: 0.16,
                 comb: Comb::Whorl,
                 ends: -0.14,
