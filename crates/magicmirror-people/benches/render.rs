@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use magicmirror_people::scene::{
-    Background, Camera, EXPRESSION_UNITS, Garment, Gaze, Group, HeadPose, Lighting, Moment, NamedColour, Outfit, Place, Size,
+    Background, Camera, EXPRESSION_UNITS, Garment, Gaze, Group, HeadPose, Lighting, Moment, NamedColour, Outfit, Place,
+    Size,
 };
 use magicmirror_people::{Person, Scene, Set};
 
@@ -16,7 +17,10 @@ fn main() -> std::io::Result<()> {
     let scenes: Vec<Scene> = (0..14)
         .map(|number| Scene {
             person: Person::from_seed(number, Group::ALL[number as usize % 7]),
-            outfit: Outfit { garment: Garment::ALL[number as usize % 8], colour: NamedColour::ALL[number as usize % 12] },
+            outfit: Outfit {
+                garment: Garment::ALL[number as usize % 8],
+                colour: NamedColour::ALL[number as usize % 12],
+            },
             hat: None,
             background: Background { place: Place::Park, seed: number },
             lighting: Lighting::ALL[number as usize % 8],
@@ -29,7 +33,12 @@ fn main() -> std::io::Result<()> {
     let sets = on_threads(scenes.len(), |index| Set::new(&scenes[index]));
     let seconds = start.elapsed().as_secs_f64() / sets.len() as f64;
     writeln!(out, "a scene made ready: {:.1} ms of one thread", 1000.0 * seconds * THREADS as f64)?;
-    for size in [Size { width: 144, height: 96 }, Size { width: 96, height: 144 }, Size { width: 256, height: 256 }, Size { width: 480, height: 320 }] {
+    for size in [
+        Size { width: 144, height: 96 },
+        Size { width: 96, height: 144 },
+        Size { width: 256, height: 256 },
+        Size { width: 480, height: 320 },
+    ] {
         first.shoot(&moment(0), size);
         let start = Instant::now();
         on_threads(FRAMES, |index| sets[index % sets.len()].shoot(&moment(index), size));
@@ -64,7 +73,8 @@ fn on_threads<T: Send>(count: usize, job: impl Fn(usize) -> T + Sync) -> Vec<T> 
 fn moment(index: usize) -> Moment {
     let share = (index % 20) as f32 / 20.0;
     let mut expression = vec![0.0; EXPRESSION_UNITS.len()];
-    for (unit, weight) in [("jawOpen", share), ("mouthSmileLeft", 0.6), ("mouthSmileRight", 0.6), ("browInnerUp", 0.4)] {
+    for (unit, weight) in [("jawOpen", share), ("mouthSmileLeft", 0.6), ("mouthSmileRight", 0.6), ("browInnerUp", 0.4)]
+    {
         expression[EXPRESSION_UNITS.iter().position(|name| *name == unit).unwrap_or_default()] = weight;
     }
     Moment {

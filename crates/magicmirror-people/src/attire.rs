@@ -67,8 +67,8 @@ fn hat_layers(hat: Hat, style: HairStyle, body: &Fitting) -> [Layer; 2] {
     let shape = HatShape::new(hat.kind, body, hair::crown(style) * body.size);
     let colour = hat.colour.albedo();
     let (main, trim, trim_colour) = match hat.kind {
-        HatKind::Beanie => (Stuff::Knit, Stuff::Knit, colour),
-        HatKind::Cap => (Stuff::Panels, Stuff::Cloth, colour),
+        HatKind::Beanie => (Stuff::Knit, Stuff::Knit, scale(colour, 0.85)),
+        HatKind::Cap => (Stuff::Panels, Stuff::Cloth, scale(colour, 0.8)),
         HatKind::SunHat => (Stuff::Straw, Stuff::Cloth, scale(colour, 0.4)),
         HatKind::PartyHat => (Stuff::Dotted, Stuff::Cloth, rgb(0xF2_F2_F0)),
     };

@@ -115,8 +115,8 @@ impl HatShape {
             let across = 2.0 * right - 1.0;
             let azimuth = 1.05 * across;
             let root = skull.point(azimuth, rim(0.5 + azimuth / std::f32::consts::TAU), 0.0095 * size);
-            let reach = 0.072 * size * (1.0 - across * across * across * across) * down;
-            let arch = -0.020 * across * across * down - 0.10 * reach;
+            let reach = 0.076 * size * (1.0 - across * across * across * across) * down;
+            let arch = -0.020 * across * across * down - 0.28 * reach;
             (add(root, [0.0, arch * size.min(1.2), reach]), [across, down])
         });
     }

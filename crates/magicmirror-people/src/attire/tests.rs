@@ -94,6 +94,9 @@ fn variants() -> Vec<(String, Scene)> {
     for garment in Garment::ALL.into_iter().filter(|&garment| garment != Garment::TShirt) {
         add(format!("{garment:?}"), &|scene| scene.outfit.garment = garment);
     }
+    for lighting in Lighting::ALL.into_iter().filter(|&lighting| lighting != Lighting::Studio) {
+        add(format!("{lighting:?}"), &|scene| scene.lighting = lighting);
+    }
     all
 }
 
