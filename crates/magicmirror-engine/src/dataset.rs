@@ -1,6 +1,6 @@
 //! Data sets of people who do not exist: pairs of pictures for the first stage of training, clips for the second.
 //!
-//! [`make_people`] writes one, [`Dataset`] reads it, [`inspect`] counts what is in it. A [`Recipe`] says everything
+//! [`make_people`] writes one, [`Dataset`] reads it, [`inspect()`] counts what is in it. A [`Recipe`] says everything
 //! about a data set; each sample is a pure function of the recipe and its index, so any number of machines and workers
 //! make the same bytes, each its own shards, without knowing of each other.
 //!

@@ -4,6 +4,9 @@
 //! [`Moment`](scene::Moment) says how head, face and camera stand; [`Set::new`] prepares all that stays the same in a scene, and
 //! [`Set::shoot`] draws a [`Picture`](scene::Picture) with the true box, landmarks and mask of the face.
 //!
+//! [`SceneGraph`](graph::SceneGraph) chooses what is to be seen, [`Clip`](motion::Clip) moves it, and
+//! [`caption`](captions::caption) says it in English.
+//!
 //! Everything is deterministic: equal seeds give equal bytes on every machine (`libm` instead of the platform's
 //! functions, no fused multiply-add, randomness from ChaCha). Not here: files and video (`magicmirror-media`), data sets
 //! (`magicmirror-engine`).

@@ -49,7 +49,7 @@ impl Dataset {
         &self.recipe
     }
 
-    /// Those shards that are there, by name alone; [`Self::problem`] looks into them.
+    /// Those shards that are there, by name alone; [`inspect()`](super::inspect()) looks into them.
     pub fn shards(&self) -> Vec<ShardPlan> {
         let mut shards = self.recipe.shards();
         shards.retain(|plan| self.path(plan).exists());

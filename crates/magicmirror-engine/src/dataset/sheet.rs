@@ -57,8 +57,12 @@ fn some(dataset: &Dataset, kind: Kind, count: usize) -> Result<Vec<Sample>, Data
     for split in Split::ALL {
         let samples = dataset.samples(kind, split)?;
         let count = count.min(samples.len());
+        if count == 0 {
+            continue;
+        }
         // One of each stretch, each time another place in it, or every one might be of the same group.
-        let chosen = (0..count).map(|nth| (nth * samples.len() / count + nth) % samples.len());
+        let stretch = samples.len() / count;
+        let chosen = (0..count).map(|nth| nth * samples.len() / count + nth % stretch);
         let readable: Vec<Sample> = chosen.filter_map(|index| samples.get(index).ok()).collect();
         if !readable.is_empty() {
             return Ok(readable);

@@ -176,20 +176,18 @@ impl Action {
                 sway: [0.0, 0.0, -0.02 * hold],
                 ..with_head(Change::of(SURPRISE, hold * strength), 0.06 * hold)
             },
-            Self::Frown => with_head(Change::of(FROWN, hold), -0.07 * hold),
+            Self::Frown => with_head(Change::of(FROWN, hold), -0.12 * hold),
             Self::Pout => with_head(Change::of(POUT, hold), -0.05 * hold),
             Self::RaiseBrows => {
                 let times: f32 = (0..2)
                     .map(|time| bump(part.time, part.length * (0.1 + 0.45 * time as f32), part.length * 0.4))
                     .sum();
-                Change::of(BROWS_UP, times)
+                with_head(Change::of(BROWS_UP, times), 0.07 * times)
             }
             Self::Yawn => {
                 with_head(Change::of(YAWN, bump(part.time, 0.1 * part.length, 0.85 * part.length)), 0.1 * hold)
             }
-            Self::PuffCheeks => {
-                Change::of(&[("cheekPuff", 1.0), ("mouthPressLeft", 0.4), ("mouthPressRight", 0.4)], hold)
-            }
+            Self::PuffCheeks => with_head(Change::of(PUFFED, hold), 0.04 * hold),
             Self::Blink => {
                 let gap = part.length / 3.0;
                 let lids = (0..3).map(|time| bump(part.time, gap * (0.2 + time as f32), (0.8 * gap).min(0.6))).sum();
@@ -259,8 +257,18 @@ const BROWS_UP: &[(&str, f32)] = &[
     ("browInnerUp", 0.9),
     ("browOuterUpLeft", 1.0),
     ("browOuterUpRight", 1.0),
-    ("eyeWideLeft", 0.35),
-    ("eyeWideRight", 0.35),
+    ("eyeWideLeft", 0.8),
+    ("eyeWideRight", 0.8),
+];
+
+const PUFFED: &[(&str, f32)] = &[
+    ("cheekPuff", 1.0),
+    ("mouthPucker", 0.45),
+    ("mouthPressLeft", 0.3),
+    ("mouthPressRight", 0.3),
+    ("browInnerUp", 0.5),
+    ("eyeWideLeft", 0.5),
+    ("eyeWideRight", 0.5),
 ];
 
 const YAWN: &[(&str, f32)] = &[

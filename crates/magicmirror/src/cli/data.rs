@@ -146,13 +146,11 @@ impl People {
             machine: self.shard,
         };
         let made = with_progress(show, |control| make_people(&request, control))?;
-        say(&format!(
-            "{}: {} samples in {} new shards (contact sheet in {})",
-            request.output.display(),
-            made.samples,
-            made.shards,
-            made.contact_sheet.display()
-        ));
+        let (folder, sheet) = (request.output.display(), made.contact_sheet.display());
+        say(&match made.shards {
+            0 => format!("{folder}: nothing to make, all {} shards are whole (contact sheet in {sheet})", made.found),
+            shards => format!("{folder}: {} samples in {shards} new shards (contact sheet in {sheet})", made.samples),
+        });
         Ok(())
     }
 }

@@ -72,6 +72,8 @@ fn a_data_set_is_made_gone_on_with_and_inspected() {
         assert!(ran.stderr.contains(part), "{part}: {}", ran.stderr);
     }
     assert!(std::fs::read(&shard).unwrap() == before);
+    let ran = lab.run_well(&people(&[]));
+    assert!(ran.stderr.contains("nothing to make, all 3 shards are whole"), "{}", ran.stderr);
 }
 
 #[test]
