@@ -15,20 +15,21 @@ use crate::progress::{print_data, say, with_progress};
 #[derive(Debug, Subcommand)]
 pub(super) enum Train {
     /// Stage 1: images, from which the adapter learns who somebody is
-    Image(Options),
+    Image(Run),
     /// Stage 2: clips mixed with images, from which it learns to keep them while they move
-    Video(Options),
+    Video(Run),
     /// A small model's autoencoder: images, then clips
-    Vae(Options),
+    Vae(Run),
     /// A small model's text encoder and transformer, on latents of its autoencoder: images, then clips
-    Backbone(Options),
+    Backbone(Run),
     /// A small vision encoder that tells people apart
-    Encoder(Options),
+    Encoder(Run),
 }
 
 /// What all kinds of training are told.
 #[derive(Debug, Args)]
-pub(super) struct Options {
+#[expect(clippy::struct_field_names, reason = "fields are named as their flags, and one is --run")]
+pub(super) struct Run {
     /// Configuration: TOML, as in configs/
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
@@ -56,49 +57,49 @@ pub(super) struct Options {
 impl Train {
     pub(super) fn run(self, show: bool) -> anyhow::Result<()> {
         match self {
-            Self::Image(options) => {
-                let mut config: ImageConfig = load_config(&options.config, &options.set)?;
-                config.run.keep = options.keep.unwrap_or(config.run.keep);
+            Self::Image(run) => {
+                let mut config: ImageConfig = load_config(&run.config, &run.set)?;
+                config.run.keep = run.keep.unwrap_or(config.run.keep);
                 config.validate()?;
-                let Some(folder) = &options.folder(|| Ok(config.plan()?.to_string()))? else { return Ok(()) };
-                let (examples, devices) = (config.examples()?, options.devices()?);
+                let Some(folder) = &run.folder(|| Ok(config.plan()?.to_string()))? else { return Ok(()) };
+                let (examples, devices) = (config.examples()?, run.devices()?);
                 finish(with_progress(show, |control| {
-                    train_image(&config, &examples, folder, options.resume, &devices, control)
+                    train_image(&config, &examples, folder, run.resume, &devices, control)
                 })?)
             }
-            Self::Video(options) => {
-                let mut config: VideoConfig = load_config(&options.config, &options.set)?;
-                config.run.keep = options.keep.unwrap_or(config.run.keep);
+            Self::Video(run) => {
+                let mut config: VideoConfig = load_config(&run.config, &run.set)?;
+                config.run.keep = run.keep.unwrap_or(config.run.keep);
                 config.validate()?;
-                let Some(folder) = &options.folder(|| Ok(config.plan()?.to_string()))? else { return Ok(()) };
-                let (examples, devices) = (config.examples()?, options.devices()?);
+                let Some(folder) = &run.folder(|| Ok(config.plan()?.to_string()))? else { return Ok(()) };
+                let (examples, devices) = (config.examples()?, run.devices()?);
                 finish(with_progress(show, |control| {
-                    train_video(&config, &examples, folder, options.resume, &devices, control)
+                    train_video(&config, &examples, folder, run.resume, &devices, control)
                 })?)
             }
-            Self::Vae(options) => {
-                let mut config: VaeTraining = load_config(&options.config, &options.set)?;
-                config.run.keep = options.keep.unwrap_or(config.run.keep);
-                let (folder, device) = options.alone()?;
-                finish(with_progress(show, |control| train_vae(&config, folder, options.resume, &device, control))?)
+            Self::Vae(run) => {
+                let mut config: VaeTraining = load_config(&run.config, &run.set)?;
+                config.run.keep = run.keep.unwrap_or(config.run.keep);
+                let (folder, device) = run.alone()?;
+                finish(with_progress(show, |control| train_vae(&config, folder, run.resume, &device, control))?)
             }
-            Self::Backbone(options) => {
-                let mut config: BackboneTraining = load_config(&options.config, &options.set)?;
-                config.run.keep = options.keep.unwrap_or(config.run.keep);
-                let (folder, device) = options.alone()?;
-                finish(with_progress(show, |control| train_backbone(&config, folder, options.resume, &device, control))?)
+            Self::Backbone(run) => {
+                let mut config: BackboneTraining = load_config(&run.config, &run.set)?;
+                config.run.keep = run.keep.unwrap_or(config.run.keep);
+                let (folder, device) = run.alone()?;
+                finish(with_progress(show, |control| train_backbone(&config, folder, run.resume, &device, control))?)
             }
-            Self::Encoder(options) => {
-                let mut config: EncoderTraining = load_config(&options.config, &options.set)?;
-                config.run.keep = options.keep.unwrap_or(config.run.keep);
-                let (folder, device) = options.alone()?;
-                finish(with_progress(show, |control| train_encoder(&config, folder, options.resume, &device, control))?)
+            Self::Encoder(run) => {
+                let mut config: EncoderTraining = load_config(&run.config, &run.set)?;
+                config.run.keep = run.keep.unwrap_or(config.run.keep);
+                let (folder, device) = run.alone()?;
+                finish(with_progress(show, |control| train_encoder(&config, folder, run.resume, &device, control))?)
             }
         }
     }
 }
 
-impl Options {
+impl Run {
     /// The run's folder; `None` if only the plan was asked for, which is then printed.
     fn folder(&self, plan: impl FnOnce() -> anyhow::Result<String>) -> anyhow::Result<Option<PathBuf>> {
         if self.plan {

@@ -143,8 +143,8 @@ fn the_papers_configurations_say_what_they_need() {
         let full_size = ["--set", "model.backbone=backbone", "--set", "model.adapter=adapter", "--plan"];
         let plan = lab.run_well(&[&["train", kind, "--config", &config][..], &full_size[..]].concat()).stdout;
         let text = fs::read_to_string(path).unwrap();
-        let header = text.lines().filter_map(|line| line.strip_prefix("#     ")).map(str::trim_end);
-        assert_eq!(header.filter(|line| !line.starts_with("--")).collect::<Vec<_>>(), plan.lines().collect::<Vec<_>>());
+        let header = text.lines().filter_map(|line| line.strip_prefix("# | "));
+        assert_eq!(header.collect::<Vec<_>>(), plan.lines().collect::<Vec<_>>());
     }
 }
 
