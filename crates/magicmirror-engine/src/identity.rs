@@ -210,7 +210,11 @@ pub(crate) fn square_around(image: &RgbImage, face: &DetectedFace) -> Result<Rgb
 }
 
 /// Shortest side to the encoder's size, centre cut out, normalised.
-pub(crate) fn vision_input(image: &RgbImage, preprocessing: &Preprocessing, device: &Device) -> Result<Tensor<4>, EngineError> {
+pub(crate) fn vision_input(
+    image: &RgbImage,
+    preprocessing: &Preprocessing,
+    device: &Device,
+) -> Result<Tensor<4>, EngineError> {
     let size = preprocessing.size as f64;
     let (width, height) = (f64::from(image.width()), f64::from(image.height()));
     // The long side is cut down to whole pixels, as CLIP's own processor does.

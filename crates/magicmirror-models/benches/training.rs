@@ -141,12 +141,8 @@ fn transformers(table: &Table) {
         let timesteps = vec![500.0; batch];
         let size = format!("width {}, {layers} blocks, {batch} of {frames} x 12 x 18", heads * 64);
         table.row("transformer", &size, || {
-            let input = DitInput {
-                latents: latents.clone(),
-                text: text.clone(),
-                timesteps: &timesteps,
-                positions: &positions,
-            };
+            let input =
+                DitInput { latents: latents.clone(), text: text.clone(), timesteps: &timesteps, positions: &positions };
             let out = dit.forward(input, &Unconditioned, &mut |_| std::ops::ControlFlow::Continue(()));
             out.expect("never stopped").sum().backward()
         });

@@ -6,14 +6,27 @@ use magicmirror_models::vision::vit::{VisionConfig, open_photomaker};
 
 use crate::EngineError;
 use crate::backbone::Backbone;
+use crate::files::read_text;
 
-/// Writes a freshly initialised adapter for a backbone: the paper's sizes, every second block.
+/// Writes a freshly initialised adapter for a backbone: the sizes of an `adapter_config.json`, or else the paper's and
+/// every second block.
 ///
 /// # Errors
-/// When the backbone cannot be opened, the folder holds an adapter already, or cannot be written.
-pub fn init_adapter(backbone: &Path, folder: &Path, seed: u64) -> Result<AdapterConfig, EngineError> {
+/// When the backbone or the configuration cannot be read, they do not fit each other, the folder holds an adapter
+/// already, or cannot be written.
+pub fn init_adapter(
+    backbone: &Path,
+    config: Option<&Path>,
+    folder: &Path,
+    seed: u64,
+) -> Result<AdapterConfig, EngineError> {
     refuse_existing(folder)?;
-    let config = AdapterConfig::for_backbone(&sizes(&Backbone::open(backbone)?));
+    let sizes = sizes(&Backbone::open(backbone)?);
+    let config = match config {
+        Some(path) => AdapterConfig::from_json(&read_text(path)?)?,
+        None => AdapterConfig::for_backbone(&sizes),
+    };
+    config.check_backbone(&sizes)?;
     Adapter::initialise(&config, seed, &Device::flex())?.save(folder)?;
     Ok(config)
 }

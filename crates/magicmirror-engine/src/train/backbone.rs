@@ -24,8 +24,8 @@ use super::footage::{Footage, Shot, Window};
 use super::loss::{NoiseLevel, velocity_loss};
 use super::random::{self, Draw};
 use super::{
-    Finished, GuardConfig, Losses, MicroBatch, Objective, OptimiserConfig, Parameter, ParameterSet, RunConfig, RunRequest,
-    TrainError, ValidationConfig, train,
+    Finished, GuardConfig, Losses, MicroBatch, Objective, OptimiserConfig, Parameter, ParameterSet, RunConfig,
+    RunRequest, TrainError, ValidationConfig, train,
 };
 use crate::EngineError;
 use crate::backbone::{Part, read_json};
@@ -153,7 +153,8 @@ impl<'a> BackboneObjective<'a> {
         let shape: DitConfig = read_json(&file("transformer/config.json"), "transformer configuration")?;
         shape.validate()?;
         let text = T5Config::from_json(&read_text(&file("text_encoder/config.json"))?)?;
-        let scheduler: SchedulerConfig = read_json(&file("scheduler/scheduler_config.json"), "scheduler configuration")?;
+        let scheduler: SchedulerConfig =
+            read_json(&file("scheduler/scheduler_config.json"), "scheduler configuration")?;
         let schedule = NoiseSchedule::new(&scheduler)?;
         let tokenizer = Tokenizer::open(&file("tokenizer"))?;
         let vae: VaeConfig = read_json(&config.vae.join("config.json"), "VAE configuration")?;
@@ -163,14 +164,13 @@ impl<'a> BackboneObjective<'a> {
             ("text width", text.d_model, shape.text_embed_dim),
             ("latent channels", vae.latent_channels, shape.in_channels),
             ("frames for each latent frame", vae.temporal_compression_ratio, shape.temporal_compression_ratio),
-            ("tokens", tokenizer.vocab_size(), text.vocab_size),
         ] {
             if given != taken {
                 return disagree(format!("{what}: {given} given, {taken} taken"));
             }
         }
         let length = shape.max_text_seq_length;
-        let preparation = Preparation::new(config, &vae, &tokenizer, length, device)?;
+        let preparation = Preparation::new(config, &vae, &tokenizer, [length, text.vocab_size], device)?;
         let total = footage.len() + held_out.len().min(VALIDATED);
         let (samples, held_out) = control.stage(Stage::PrepareData, total as f64, |control| {
             let held_out = preparation.run(held_out, VALIDATED, control)?;
@@ -356,6 +356,8 @@ struct Preparation<'a> {
     weights: String,
     tokenizer: &'a Tokenizer,
     length: usize,
+    vocabulary: usize,
+    pipeline: PathBuf,
     cache: Cache,
     device: &'a Device,
 }
@@ -365,23 +367,29 @@ impl<'a> Preparation<'a> {
         config: &BackboneTraining,
         vae: &'a VaeConfig,
         tokenizer: &'a Tokenizer,
-        length: usize,
+        [length, vocabulary]: [usize; 2],
         device: &'a Device,
     ) -> Result<Self, EngineError> {
         let weights = Checkpoint::open_folder(&config.vae, Part::Vae.stem())?;
         let mut files = weights.files().to_vec();
         files.push(config.vae.join("config.json"));
-        let (encoder, _) = weights.load(VaeEncoder::NAMES, Precision::F32, device, |params| VaeEncoder::new(vae, params))?;
+        let (encoder, _) =
+            weights.load(VaeEncoder::NAMES, Precision::F32, device, |params| VaeEncoder::new(vae, params))?;
         let cache = Cache::open(&config.data.cache)?;
-        Ok(Self { encoder, vae, weights: sha256_of_files(&files)?, tokenizer, length, cache, device })
+        Ok(Self {
+            encoder,
+            vae,
+            weights: sha256_of_files(&files)?,
+            tokenizer,
+            length,
+            vocabulary,
+            pipeline: config.pipeline.clone(),
+            cache,
+            device,
+        })
     }
 
-    fn run(
-        &self,
-        footage: &dyn Footage,
-        most: usize,
-        control: &mut Control<'_>,
-    ) -> Result<Vec<Prepared>, EngineError> {
+    fn run(&self, footage: &dyn Footage, most: usize, control: &mut Control<'_>) -> Result<Vec<Prepared>, EngineError> {
         let mut prepared: Vec<Prepared> = Vec::new();
         for index in 0..footage.len().min(most) {
             if control.advance(Stage::PrepareData, index as f64).is_break() {
@@ -394,6 +402,10 @@ impl<'a> Preparation<'a> {
                 return Err(TrainError::DataChanged { key: index.to_string(), reason }.into());
             }
             let ids = self.tokenizer.encode(&shot.caption.replace(" img", ""), self.length)?.ids;
+            if let Some(id) = ids.iter().find(|id| **id as usize >= self.vocabulary) {
+                let reason = format!("the tokenizer gives token {id}, the text encoder knows {}", self.vocabulary);
+                return Err(EngineError::PartsDisagree { folder: self.pipeline.clone(), reason });
+            }
             prepared.push(Prepared { latents, shape, ids });
         }
         Ok(prepared)
@@ -445,4 +457,75 @@ fn render(
         generate(&request, device, control)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::atomic::AtomicBool;
+
+    use super::super::footage::drawn::{Drawn, losses, short_run};
+    use super::*;
+    use crate::backbone::Backbone;
+    use crate::models::write_tiny;
+
+    /// A pipeline without weights of text encoder and transformer, and its autoencoder apart.
+    fn pipeline(folder: &Path) -> [PathBuf; 2] {
+        write_tiny(folder, 1).unwrap();
+        let (pipeline, vae) = (folder.join("backbone"), folder.join("vae"));
+        fs::rename(pipeline.join("vae"), &vae).unwrap();
+        for part in [Part::TextEncoder, Part::Transformer] {
+            fs::remove_file(pipeline.join(part.folder()).join(format!("{}.safetensors", part.stem()))).unwrap();
+        }
+        [pipeline, vae]
+    }
+
+    #[test]
+    fn one_clip_is_learnt_and_exported_as_a_pipeline() {
+        let folder = tempfile::tempdir().unwrap();
+        let [pipeline, vae] = pipeline(folder.path());
+        let (cache, run) = (folder.path().join("cache"), folder.path().join("run"));
+        let config = format!(
+            "pipeline = {pipeline:?}\nvae = {vae:?}\n{}[data]\nfolder = \"\"\nkind = \"clip\"\ncache = {cache:?}\n",
+            short_run(150, 4, 3e-3)
+        );
+        let config: BackboneTraining = toml::from_str(&config).unwrap();
+        let footage = Drawn { identities: 1, frames: 5, side: 32 };
+        let cancelled = AtomicBool::new(false);
+        let mut listener = |_| ();
+        let mut control = Control::new(&mut listener, &cancelled);
+        let mut objective = BackboneObjective::new(&config, [&footage; 2], &Device::flex(), &mut control).unwrap();
+        let BackboneTraining { run: length, optimiser, guard, .. } = &config;
+        let weights = BTreeMap::new();
+        let request =
+            RunRequest { folder: &run, resume: false, config: &config, run: length, optimiser, guard, weights };
+        let finished = train(&mut objective, &request, &mut control).unwrap();
+
+        let found = losses(&run, Losses::TOTAL);
+        let mean = |losses: &[f64]| losses.iter().sum::<f64>() / losses.len() as f64;
+        let (first, last) = (mean(&found[..10]), mean(&found[140..]));
+        assert!(last < first / 2.5, "{last} of {first}");
+        let held_out = losses(&run, "validation/loss");
+        assert!(held_out[0] < first / 2.0, "{held_out:?} of {first}");
+        let exported = Backbone::open(&finished.model).unwrap();
+        for part in Part::ALL {
+            exported.weights(part).unwrap();
+        }
+        exported.tokenizer().unwrap();
+    }
+
+    #[test]
+    fn a_new_transformer_starts_as_the_identity() {
+        let mut parameters = [
+            ("transformer.transformer_blocks.0.norm1.linear.weight", 0.0),
+            ("transformer.proj_out.weight", 0.0),
+            ("transformer.transformer_blocks.0.attn1.to_q.weight", 1.0),
+            ("text_encoder.encoder.block.1.layer.0.SelfAttention.q.weight", 0.5),
+        ]
+        .map(|(name, expected)| (Parameter::new(name.to_owned(), vec![1], vec![1.0]), expected));
+        for (parameter, expected) in &mut parameters {
+            prepare_to_learn(std::slice::from_mut(parameter), 4);
+            assert_eq!(parameter.values, [*expected], "{}", parameter.name);
+        }
+    }
 }

@@ -21,8 +21,8 @@ use super::export::{has_weights, hashes, prefixed, save_half};
 use super::footage::{Footage, Photos};
 use super::random::{self, Draw};
 use super::{
-    Finished, GuardConfig, Losses, MicroBatch, Objective, OptimiserConfig, Parameter, ParameterSet, RunConfig, RunRequest,
-    TrainError, train,
+    Finished, GuardConfig, Losses, MicroBatch, Objective, OptimiserConfig, Parameter, ParameterSet, RunConfig,
+    RunRequest, TrainError, train,
 };
 use crate::EngineError;
 use crate::dataset::{Dataset, Kind, Split};
@@ -126,7 +126,8 @@ impl Network {
         let sines = (own.clone() * own.clone()).neg().add_scalar(1.0).sqrt();
         let moved = own.clone() * config.margin.cos() - sines * config.margin.sin();
         // The logits of all classes, and instead of its own the moved one.
-        let total = (cosines * config.scale).exp().sum_dim(1) - (own * config.scale).exp() + (moved.clone() * config.scale).exp();
+        let total = (cosines * config.scale).exp().sum_dim(1) - (own * config.scale).exp()
+            + (moved.clone() * config.scale).exp();
         (total.log() - moved * config.scale).mean()
     }
 }
@@ -297,4 +298,68 @@ fn area(same: &[f64], mut different: Vec<f64>) -> f64 {
     different.sort_by(f64::total_cmp);
     let below = same.iter().map(|value| different.partition_point(|other| other < value) as f64);
     below.sum::<f64>() / (same.len() * different.len()) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+
+    use super::super::footage::drawn::{Drawn, losses, short_run};
+    use super::*;
+
+    const SHAPE: &str = r#"{"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2,
+        "image_size": 24, "patch_size": 8}"#;
+
+    #[test]
+    fn a_few_people_are_told_apart() {
+        let folder = tempfile::tempdir().unwrap();
+        let (vision, run) = (folder.path().join("vision"), folder.path().join("run"));
+        fs::create_dir_all(&vision).unwrap();
+        fs::write(vision.join("config.json"), SHAPE).unwrap();
+        let config = format!("vision = {vision:?}\ndata = \"\"\n{}[loss]\nwidth = 16\n", short_run(60, 6, 3e-3));
+        let config: EncoderTraining = toml::from_str(&config).unwrap();
+        let footage = Drawn { identities: 3, frames: 1, side: 40 };
+        let mut objective = EncoderObjective::new(&config, [&footage; 2], &Device::flex().autodiff()).unwrap();
+        let cancelled = AtomicBool::new(false);
+        let EncoderTraining { run: length, optimiser, guard, .. } = &config;
+        let weights = BTreeMap::new();
+        let request =
+            RunRequest { folder: &run, resume: false, config: &config, run: length, optimiser, guard, weights };
+        let finished = train(&mut objective, &request, &mut Control::new(&mut |_| (), &cancelled)).unwrap();
+        let found = losses(&run, Losses::TOTAL);
+        assert!(found[59] < found[0] / 20.0, "{} of {}", found[59], found[0]);
+        VisionTransformer::load_folder(&finished.model, Precision::Stored, &Device::flex()).unwrap();
+    }
+
+    #[test]
+    fn the_margin_moves_the_own_class_only() {
+        let device = Device::flex();
+        let shape: VisionConfig = serde_json::from_str(SHAPE).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let config = format!("vision = {:?}\ndata = \"\"\n{}", folder.path(), short_run(1, 1, 1e-3));
+        let config: EncoderTraining = toml::from_str(&config).unwrap();
+        let (network, _) = load(&config, &shape, 3, &device).unwrap();
+        let pixels = Tensor::random([2, 3, 24, 24], burn::tensor::Distribution::Default, &device);
+        let cosines = network.embed(pixels.clone()).matmul(unit_rows(network.classes.val()).transpose());
+        let cosines: Vec<f32> = cosines.into_data().iter().collect();
+        let margin = MarginConfig { margin: 0.4, scale: 5.0, width: 128 };
+        let expected: f64 = [(0, 2), (1, 0)]
+            .map(|(row, class)| {
+                let logit = |column: usize| {
+                    let angle = f64::from(cosines[3 * row + column]).acos();
+                    5.0 * (if column == class { angle + 0.4 } else { angle }).cos()
+                };
+                (0..3).map(|column| logit(column).exp()).sum::<f64>().ln() - logit(class)
+            })
+            .iter()
+            .sum::<f64>()
+            / 2.0;
+        let found = f64::from(network.loss(pixels, &[2, 0], &margin).into_scalar::<f32>());
+        assert!((found - expected).abs() < 1e-4, "{found} instead of {expected}");
+    }
+
+    #[test]
+    fn area_under_the_curve() {
+        assert!((area(&[0.9, 0.5], vec![0.4, 0.6, 0.1]) - 5.0 / 6.0).abs() < 1e-9);
+    }
 }

@@ -20,12 +20,12 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::export::{hashes, save_half};
+use super::export::{has_weights, hashes, save_half};
 use super::footage::{Footage, Shot, Window};
 use super::random::{self, Draw};
 use super::{
-    Finished, GuardConfig, Losses, MicroBatch, Objective, OptimiserConfig, Parameter, ParameterSet, RunConfig, RunRequest,
-    TrainError, train,
+    Finished, GuardConfig, Losses, MicroBatch, Objective, OptimiserConfig, Parameter, ParameterSet, RunConfig,
+    RunRequest, TrainError, train,
 };
 use crate::EngineError;
 use crate::backbone::read_json;
@@ -71,7 +71,7 @@ pub struct VaeData {
     /// Part of the steps that see clips instead of pictures.
     #[serde(default)]
     pub clips: f64,
-    /// Frames that are cut out of a clip; the autoencoder's chunks are 8.
+    /// Frames that are cut out of a clip: 8k + 1, so that as many are decoded.
     #[serde(default = "nine")]
     pub clip_frames: usize,
     /// Height and width of what is cut out of a frame; whole frames if absent.
@@ -155,18 +155,30 @@ impl<'a> VaeObjective<'a> {
         shape.validate()?;
         let share = config.data.clips;
         if !(0.0..=1.0).contains(&share) {
-            return Err(TrainError::OutOfRange { key: "data.clips", value: share.to_string(), rule: "be 0 to 1" }.into());
+            return Err(
+                TrainError::OutOfRange { key: "data.clips", value: share.to_string(), rule: "be 0 to 1" }.into()
+            );
+        }
+        let frames = config.data.clip_frames;
+        if frames == 0 || shape.decoded_frames(shape.latent_frames(frames)) != frames {
+            let rule = "be a number of frames that is decoded to as many, as 9 or 17";
+            return Err(TrainError::OutOfRange { key: "data.clip_frames", value: frames.to_string(), rule }.into());
         }
         if (share > 0.0 && clips.is_empty()) || (share < 1.0 && pictures.is_empty()) {
             return Err(TrainError::NoExamples { path: config.data.folder.clone() }.into());
         }
-        let (vae, names) = if config.vae.join(format!("{STEM}.safetensors")).is_file() {
+        let started = has_weights(&config.vae, STEM);
+        let (vae, names) = if started {
             let weights = Checkpoint::open_folder(&config.vae, STEM)?;
-            weights.load(Names { prefix: "", ignored: &[] }, Precision::F32, &device, |params| Vae::new(&shape, params))?
+            weights
+                .load(Names { prefix: "", ignored: &[] }, Precision::F32, &device, |params| Vae::new(&shape, params))?
         } else {
             initialise(config.run.seed, &device, |params| Vae::new(&shape, params))
         };
-        let (set, initial) = ParameterSet::new(&vae, &names);
+        let (set, mut initial) = ParameterSet::new(&vae, &names);
+        if !started {
+            start_unmodulated(&mut initial);
+        }
         Ok(Self { config, shape, json, vae, set, initial, pictures, clips, held_out, device })
     }
 
@@ -182,7 +194,11 @@ impl<'a> VaeObjective<'a> {
         let footage = if clips { self.clips } else { self.pictures };
         let draw = step * run.batch as u64 + position as u64;
         let shot = footage.get(random::sample(footage.len(), run.seed, draw))?;
-        let frames = if clips { data.clip_frames.min(shot.frames.len()) } else { 1 };
+        let frames = if clips { data.clip_frames } else { 1 };
+        if shot.frames.len() < frames {
+            let reason = format!("a clip has {} frames, data.clip_frames is {frames}", shot.frames.len());
+            return Err(TrainError::DataChanged { key: format!("sample {draw}"), reason }.into());
+        }
         let first = random::below(shot.frames.len() - frames + 1, run.seed, step, position, Draw::Frame);
         let window = self.window(&shot, step, position);
         Ok(shot.tensors(first, frames, window, &self.device))
@@ -343,6 +359,17 @@ impl Objective for VaeObjective<'_> {
     }
 }
 
+/// Starts the decoder's norms close to plain ones: latents that mean nothing yet would only add noise.
+fn start_unmodulated(parameters: &mut [Parameter]) {
+    for parameter in parameters {
+        if parameter.name.ends_with(".conv_y.conv.bias") {
+            parameter.values.fill(1.0);
+        } else if [".conv_y.conv.weight", ".conv_b.conv.weight"].iter().any(|end| parameter.name.ends_with(end)) {
+            parameter.values.iter_mut().for_each(|value| *value *= 0.1);
+        }
+    }
+}
+
 /// Weighted means of the absolute error, and of its differences between neighbours over several scales.
 ///
 /// # Shapes
@@ -390,8 +417,95 @@ fn sheet(columns: &[[RgbImage; 2]]) -> RgbImage {
     let mut sheet = RgbImage::new(width * columns.len() as u32, 2 * height);
     for (column, pictures) in columns.iter().enumerate() {
         for (row, picture) in pictures.iter().enumerate() {
-            image::imageops::replace(&mut sheet, picture, i64::from(width) * column as i64, i64::from(height) * row as i64);
+            image::imageops::replace(
+                &mut sheet,
+                picture,
+                i64::from(width) * column as i64,
+                i64::from(height) * row as i64,
+            );
         }
     }
     sheet
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::atomic::AtomicBool;
+
+    use magicmirror_models::vae::{VaeDecoder, VaeEncoder};
+
+    use super::super::footage::drawn::{Drawn, losses, short_run};
+    use super::*;
+
+    const SHAPE: &str = r#"{"_class_name": "AutoencoderKLCogVideoX", "block_out_channels": [8, 8, 16],
+        "down_block_types": ["CogVideoXDownBlock3D", "CogVideoXDownBlock3D", "CogVideoXDownBlock3D"],
+        "up_block_types": ["CogVideoXUpBlock3D", "CogVideoXUpBlock3D", "CogVideoXUpBlock3D"],
+        "latent_channels": 4, "layers_per_block": 1, "norm_num_groups": 4, "scaling_factor": 1.0}"#;
+
+    fn train_on(footage: &Drawn, data: &str, steps: u64, folder: &Path) -> Finished {
+        fs::create_dir_all(folder.join("shape")).unwrap();
+        fs::write(folder.join("shape/config.json"), SHAPE).unwrap();
+        let config =
+            format!("vae = {:?}\n{}[data]\nfolder = \"\"\n{data}", folder.join("shape"), short_run(steps, 1, 5e-3));
+        let config: VaeTraining = toml::from_str(&config).unwrap();
+        let footage: [&dyn Footage; 3] = [footage; 3];
+        let mut objective = VaeObjective::new(config.clone(), footage, Device::flex().autodiff()).unwrap();
+        let (run, cancelled) = (folder.join("run"), AtomicBool::new(false));
+        let VaeTraining { run: length, optimiser, guard, .. } = &config;
+        let request = RunRequest {
+            folder: &run,
+            resume: false,
+            config: &config,
+            run: length,
+            optimiser,
+            guard,
+            weights: BTreeMap::new(),
+        };
+        train(&mut objective, &request, &mut Control::new(&mut |_| (), &cancelled)).unwrap()
+    }
+
+    #[test]
+    fn one_picture_is_learnt_and_exported_for_the_ordinary_loaders() {
+        let folder = tempfile::tempdir().unwrap();
+        let finished = train_on(&Drawn { identities: 1, frames: 1, side: 16 }, "", 150, folder.path());
+        let absolute = losses(&folder.path().join("run"), "absolute");
+        assert!(absolute[149] < absolute[0] / 5.0, "{} of {}", absolute[149], absolute[0]);
+        assert!(folder.path().join("run/validation/step-00000150/reconstructions.png").is_file());
+        let psnr = losses(&folder.path().join("run"), "validation/psnr");
+        assert!(psnr[0] > 20.0, "{psnr:?}");
+
+        let vae = finished.model.join("vae");
+        let shape: VaeConfig = read_json(&vae.join("config.json"), "VAE configuration").unwrap();
+        assert!((shape.scaling_factor - 1.0).abs() > 1e-3, "measured");
+        let weights = Checkpoint::open_folder(&vae, STEM).unwrap();
+        let device = Device::flex();
+        weights.load(VaeEncoder::NAMES, Precision::Stored, &device, |params| VaeEncoder::new(&shape, params)).unwrap();
+        weights.load(VaeDecoder::NAMES, Precision::Stored, &device, |params| VaeDecoder::new(&shape, params)).unwrap();
+    }
+
+    #[test]
+    fn clips_are_learnt_from_crops() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = "clips = 1.0\nclip_frames = 9\ncrop = [16, 16]";
+        train_on(&Drawn { identities: 1, frames: 11, side: 24 }, data, 60, folder.path());
+        let absolute = losses(&folder.path().join("run"), "absolute");
+        let late = absolute[50..].iter().sum::<f64>() / 10.0;
+        assert!(late < absolute[0] / 2.0, "{late} of {}", absolute[0]);
+    }
+
+    #[test]
+    fn errors_weigh_the_face_and_see_every_scale() {
+        let device = Device::flex();
+        let error = Tensor::<5>::from_floats([[[[[1.0, -1.0, 1.0, -1.0], [1.0, -1.0, 1.0, -1.0]]]]], &device);
+        let error = error.repeat_dim(3, 2);
+        let weights = Tensor::<5>::from_floats([[[[[2.0, 0.0, 2.0, 0.0], [2.0, 0.0, 2.0, 0.0]]]]], &device);
+        let weights = weights.repeat_dim(3, 2);
+        let plain = Tensor::ones([1, 1, 1, 4, 4], &device);
+        let scalars = |(a, b): (Tensor<1>, Tensor<1>)| (a.into_scalar::<f32>(), b.into_scalar::<f32>());
+        // Neighbours differ by 2 to the right and by nothing below; at half size all is zero.
+        assert_eq!(scalars(errors(error.clone(), plain.clone(), 1)), (1.0, 2.0));
+        assert_eq!(scalars(errors(error.clone() + 3.0, plain, 2)).1, 1.0, "a constant has no differences");
+        assert_eq!(scalars(errors(error * weights.clone() * 0.5, weights, 1)).0, 1.0);
+    }
 }

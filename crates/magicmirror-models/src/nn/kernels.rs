@@ -21,9 +21,9 @@ use burn::tensor::module::{
 use burn::tensor::ops::{AttentionModuleOptions, ConvOptions, PadMode};
 use burn::tensor::{DType, Tensor, activation};
 
+pub(super) use convolution::ConvolutionOptions;
 use elementwise::Activation;
 use extension::{FusedOps, Optional};
-pub(super) use convolution::ConvolutionOptions;
 pub(super) use group_norm::GroupNormOptions;
 
 /// `x · σ(x)`.

@@ -31,9 +31,8 @@ impl CausalState {
     /// The `count` frames of the previous chunk that precede `x`, none in the first chunk; keeps those that precede the
     /// next.
     fn advance(&mut self, x: &Tensor<5>, count: usize) -> Option<Tensor<5>> {
-        let tail = (self.chunk > 0).then(|| {
-            self.tails.pop_front().expect("the convolutions of a network always run in the same order")
-        });
+        let tail = (self.chunk > 0)
+            .then(|| self.tails.pop_front().expect("the convolutions of a network always run in the same order"));
         if self.chunk + 1 < self.chunks {
             let frames = x.dims()[2];
             let before = tail.clone().unwrap_or_else(|| x.clone().narrow(2, 0, 1).repeat_dim(2, count));

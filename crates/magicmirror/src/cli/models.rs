@@ -44,6 +44,9 @@ pub(super) enum Models {
         /// Pipeline folder of a CogVideoX checkpoint
         #[arg(long, value_name = "DIR", env = "MAGICMIRROR_BACKBONE")]
         backbone: PathBuf,
+        /// Sizes: an adapter_config.json; default: the paper's
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
         /// Seed of the weights
         #[arg(long, default_value_t = 0)]
         seed: u64,
@@ -112,8 +115,8 @@ impl Models {
                     anyhow::bail!("{} cannot be used:\n{}", path.display(), inspection.problems.join("\n"));
                 }
             }
-            Self::InitAdapter { backbone, seed, output } => {
-                let config = init_adapter(&backbone, &output, seed)?;
+            Self::InitAdapter { backbone, config, seed, output } => {
+                let config = init_adapter(&backbone, config.as_deref(), &output, seed)?;
                 say(&format!("{}: a fresh adapter for blocks {:?}", output.display(), config.adapter_layers));
             }
             Self::Import(Import::Photomaker { checkpoint, backbone, seed, output }) => {

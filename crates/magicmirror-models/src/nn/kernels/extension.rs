@@ -335,9 +335,7 @@ impl<const N: usize> Backward<Flex, N> for ConvolutionBackward {
             let gradient = gradient.clone();
             let gradient = match (index, &x) {
                 (0, _) => convolution::backward_input(weight.clone(), gradient, &input, options),
-                (1, Some(x)) => {
-                    convolution::backward_weight(x.clone(), gradient, weight.layout().shape(), options)
-                }
+                (1, Some(x)) => convolution::backward_weight(x.clone(), gradient, weight.layout().shape(), options),
                 (1, None) => continue,
                 _ => convolution::backward_bias(gradient),
             };

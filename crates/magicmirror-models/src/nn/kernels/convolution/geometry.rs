@@ -69,11 +69,11 @@ pub(super) struct Area {
 impl Pass {
     /// The part of the given rows of the output that this pass fills.
     pub(super) fn area(&self, rows: Range<usize>, width: usize) -> Area {
-        let first = |axis: usize, start: usize| (start + self.padding).saturating_sub(self.phase[axis]).div_ceil(self.step);
+        let first =
+            |axis: usize, start: usize| (start + self.padding).saturating_sub(self.phase[axis]).div_ceil(self.step);
         let place = |axis: usize, position: usize| position * self.step + self.phase[axis] - self.padding;
-        let count = |axis: usize, position: usize, end: usize| {
-            (end.saturating_sub(place(axis, position))).div_ceil(self.step)
-        };
+        let count =
+            |axis: usize, position: usize, end: usize| (end.saturating_sub(place(axis, position))).div_ceil(self.step);
         let (row, column) = (first(0, rows.start), first(1, 0));
         Area {
             row: row + self.margin - self.reach[0],
@@ -96,9 +96,9 @@ impl Geometry {
         let out_size = padded.map(|size| (size - side) / stride + 1);
         let reach = (side - 1) / stride;
         // For each phase, rows of the gradient that its first row needs before row zero.
-        let margin = (0..stride).filter(|phase| *phase < side).map(|phase| {
-            ((side - 1 - phase) / stride).saturating_sub(before.saturating_sub(phase).div_ceil(stride))
-        });
+        let margin = (0..stride)
+            .filter(|phase| *phase < side)
+            .map(|phase| ((side - 1 - phase) / stride).saturating_sub(before.saturating_sub(phase).div_ceil(stride)));
         let margin = margin.max().unwrap_or(0);
         let rows = padded[0].div_ceil(stride);
         let columns = padded[1].div_ceil(stride).max(out_size[1] + reach.max(margin));
@@ -165,11 +165,8 @@ impl Geometry {
         let mut planes = vec![0.0; self.batch * self.out_frames * self.outputs * self.gradient_plane_len + SLACK];
         let len = planes.len() - SLACK;
         planes[..len].par_chunks_mut(self.gradient_plane_len).enumerate().for_each(|(index, plane)| {
-            let (channel, frame, sample) = (
-                index % self.outputs,
-                index / self.outputs % self.out_frames,
-                index / self.outputs / self.out_frames,
-            );
+            let (channel, frame, sample) =
+                (index % self.outputs, index / self.outputs % self.out_frames, index / self.outputs / self.out_frames);
             let start = ((sample * self.outputs + channel) * self.out_frames + frame) * height * width;
             for (row, values) in gradient[start..start + height * width].chunks(width).enumerate() {
                 let start = (row + self.margin) * self.columns + self.margin;
@@ -244,7 +241,8 @@ impl Geometry {
             return (0..self.depth).map(|frame| (out_frame + frame, frame)).collect();
         }
         let repeated = (self.depth - 1).saturating_sub(out_frame);
-        let first = if out_frame < self.depth { (0, self.sum_up_to(repeated)) } else { (out_frame + 1 - self.depth, 0) };
+        let first =
+            if out_frame < self.depth { (0, self.sum_up_to(repeated)) } else { (out_frame + 1 - self.depth, 0) };
         let rest = (repeated + 1..self.depth).map(|frame| (out_frame + 1 + frame - self.depth, frame));
         std::iter::once(first).chain(rest).collect()
     }

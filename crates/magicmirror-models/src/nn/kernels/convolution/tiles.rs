@@ -148,8 +148,8 @@ fn sum_products<S: Simd, const T: usize>(
     for segment in segments {
         let count = segment.len / S::F32_LANES;
         let source = taps.map(|tap| &S::as_simd_f32s(&block.source[segment.source + tap..][..segment.len]).0[..count]);
-        let gradients =
-            planes.map(|plane| &S::as_simd_f32s(&block.gradients[segment.gradient + plane..][..segment.len]).0[..count]);
+        let gradients = planes
+            .map(|plane| &S::as_simd_f32s(&block.gradients[segment.gradient + plane..][..segment.len]).0[..count]);
         for index in 0..count {
             let gradients: [S::f32s; SLOPE_CHANNELS] = std::array::from_fn(|channel| gradients[channel][index]);
             for (sums, source) in sums.iter_mut().zip(&source) {
