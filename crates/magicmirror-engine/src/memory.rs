@@ -47,7 +47,10 @@ impl fmt::Display for MemoryPlan {
         write!(f, "memory needed {}, available {}:", Bytes(self.needed()), Bytes(self.available))?;
         for stage in &self.stages {
             let StageMemory { stage, weights, activations } = *stage;
-            write!(f, " {stage} {} (weights {})", Bytes(weights + activations), Bytes(weights))?;
+            write!(f, " {stage} {}", Bytes(weights + activations))?;
+            if weights > 0 {
+                write!(f, " (weights {})", Bytes(weights))?;
+            }
         }
         Ok(())
     }

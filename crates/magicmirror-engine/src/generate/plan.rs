@@ -24,6 +24,8 @@ use crate::memory::{self, MemoryPlan, StageMemory};
 const F32: u64 = 4;
 /// The program itself: code, buffers of readers and writers, stacks of threads.
 const PROGRAM: u64 = 24 << 20;
+/// From this size on the allocator (glibc's) surely gives memory back at once.
+const RETURNED: u64 = 32 << 20;
 /// Rows of a 16-bit weight that are widened to f32 at a time.
 const PANEL: u64 = 512;
 
@@ -166,15 +168,17 @@ impl Subject<'_> {
         bias + buckets.max(layer + panel) + self.text_kept()
     }
 
-    /// In the feed-forward layer, six times the tokens: these, their normed copy, and hidden ones of four times the
-    /// width. Attention has fewer: tokens, queries, keys, values and results, and what the adapter adds.
+    /// In the feed-forward layer, seven times the tokens: these, their normed copy, hidden ones of four times the width, and
+    /// what the product packs. Attention has fewer: tokens, queries, keys, values and results, and what the adapter adds.
     fn transformer(&self, weights: &Weights, face_tokens: u64) -> u64 {
         let dit = &self.backbone.dit;
         let width = dit.width() as u64;
         let tokens = dit.max_text_seq_length as u64 + self.video_tokens() + face_tokens;
         // For each token the angles, padded, and their pieces while that happens; of each head a sum.
-        let angles = 4 * dit.attention_head_dim as u64 + dit.num_attention_heads as u64;
-        F32 * tokens * (6 * width + angles) + weights.panel(tokens, 4 * width)
+        let angles = F32 * tokens * (4 * dit.attention_head_dim + dit.num_attention_heads) as u64;
+        let stream = F32 * tokens * width;
+        // Attention's tensors stay with the allocator, where they are too small to be given back.
+        7 * stream + 4 * stream.min(RETURNED) + angles + weights.panel(tokens, 4 * width)
     }
 
     /// Latents of before and after the step, predictions, noise, and what came from a file; embeddings.
