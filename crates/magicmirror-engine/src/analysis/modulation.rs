@@ -102,8 +102,8 @@ pub fn modulation(
             hint: "10 is usual".into(),
         });
     }
-    prepare_folder(folder, &[JSON, PNG, HTML])?;
     let prepared = Prepared::with_identity(request, control)?;
+    prepare_folder(folder, &[JSON, PNG, HTML])?;
     let loaded = generate::load(&prepared.request, device, control)?;
     let result = control.stage(Stage::Analyze, 0.0, |control| {
         let factors = read_factors(&loaded, timesteps, device, control)?;

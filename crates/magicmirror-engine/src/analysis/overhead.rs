@@ -36,7 +36,7 @@ pub struct Overhead {
     pub frames: usize,
     /// Sampling steps that were run.
     pub steps: usize,
-    /// Operations a second in products of large f32 matrices on this machine, the best of five.
+    /// Operations a second in products of large f32 matrices on this machine, the best of ten.
     pub peak_flops_per_second: f64,
     /// The backbone alone.
     pub base: Cost,
@@ -78,11 +78,14 @@ pub fn overhead(
     let request = &prepared.request;
     let backbone = prepared.backbone()?;
     let settings = Settings::new(request, &backbone, control)?;
-    let peak = control.stage(Stage::Analyze, 0.0, |_| Ok(matmul_peak(device)))?;
+    // Before and after, as other programs may be at work.
+    let peak_before = control.stage(Stage::Analyze, 0.0, |_| Ok(matmul_peak(device)))?;
     let plain = Request { adapter: None, references: Vec::new(), identity: None, ..request.clone() };
-    let base = cost(&plain, &backbone, &settings, peak, device, control)?;
-    let with_adapter = cost(request, &backbone, &settings, peak, device, control)?;
+    let base = cost(&plain, &backbone, &settings, device, control)?;
+    let with_adapter = cost(request, &backbone, &settings, device, control)?;
+    let peak = control.stage(Stage::Analyze, 0.0, |_| Ok(matmul_peak(device).max(peak_before)))?;
     let Settings { height, width, frames, steps, .. } = settings;
+    let [base, with_adapter] = [base, with_adapter].map(|cost| cost.with_peak(peak));
     let result = Overhead { height, width, frames, steps, peak_flops_per_second: peak, base, with_adapter };
     write_json(output, &result)?;
     Ok(result)
@@ -92,7 +95,6 @@ fn cost(
     request: &Request,
     backbone: &Backbone,
     settings: &Settings,
-    peak: f64,
     device: &Device,
     control: &mut Control<'_>,
 ) -> Result<Cost, EngineError> {
@@ -130,7 +132,7 @@ fn cost(
         seconds,
         seconds_per_step,
         flops_per_step,
-        share_of_peak: flops_per_step / seconds_per_step / peak,
+        share_of_peak: 0.0,
     })
 }
 
@@ -152,6 +154,12 @@ fn matmul_peak(device: &Device) -> f64 {
     };
     let best = (0..5).map(|_| seconds()).fold(f64::INFINITY, f64::min);
     2.0 * (PEAK_SIDE as f64).powi(3) / best
+}
+
+impl Cost {
+    fn with_peak(self, peak: f64) -> Self {
+        Self { share_of_peak: self.flops_per_step / self.seconds_per_step / peak, ..self }
+    }
 }
 
 impl Overhead {

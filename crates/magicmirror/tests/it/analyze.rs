@@ -55,8 +55,9 @@ fn overhead_of_the_tiny_model() {
     let flops = |cost: &Value| cost["flops_per_step"].as_f64().unwrap();
     assert!(flops(with) > flops(base));
     assert!(with["seconds_per_step"].as_f64().unwrap() > 0.0);
-    let share = with["share_of_peak"].as_f64().unwrap();
-    assert!(share > 0.0 && share < 1.0, "{share}");
+    let peak = found["peak_flops_per_second"].as_f64().unwrap();
+    let share = flops(with) / with["seconds_per_step"].as_f64().unwrap() / peak;
+    assert!((with["share_of_peak"].as_f64().unwrap() / share - 1.0).abs() < 1e-9);
 }
 
 /// One share for each step and layer of the adapter, none of them outside 0 to 1.
