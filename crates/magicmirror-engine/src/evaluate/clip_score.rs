@@ -19,6 +19,8 @@ use super::metric::{Absent, Better, Clip, Column, Measured, Metric, Opened, Weig
 use crate::EngineError;
 use crate::files::sha256_of_files;
 
+const ORIGIN: &str = "https://huggingface.co/openai/clip-vit-base-patch32 (the folder: config.json and model.safetensors \
+                      or pytorch_model.bin)";
 const WEIGHTS: &[&str] = &["clip-vit-base-patch32"];
 const FRAMES: usize = 16;
 
@@ -49,14 +51,7 @@ pub(super) fn open(folder: &WeightsFolder, device: &Device) -> Result<Opened, En
         ),
     ];
     let Some(path) = folder.find(WEIGHTS) else {
-        return Ok(Opened::Absent(Absent {
-            columns: columns.iter().map(|column| column.name.clone()).collect(),
-            file: WEIGHTS[0].into(),
-            origin:
-                "https://huggingface.co/openai/clip-vit-base-patch32 (the folder: config.json and model.safetensors or \
-                     pytorch_model.bin)"
-                    .into(),
-        }));
+        return Ok(Opened::Absent(Absent::new(&columns, WEIGHTS[0], ORIGIN)));
     };
     let (config, network, scale) = ClipNetwork::load_folder(&path, device)?;
     let files = Checkpoint::open_model_folder(&path)?.files().to_vec();

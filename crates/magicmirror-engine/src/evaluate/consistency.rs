@@ -17,6 +17,8 @@ use super::metric::{Absent, Better, Clip, Column, Measured, Metric, Opened, Weig
 use crate::EngineError;
 use crate::files::sha256_of_files;
 
+const ORIGIN: &str =
+    "https://pjlab-gvm-data.oss-cn-shanghai.aliyuncs.com/internvideo/viclip/ViClip-InternVid-10M-FLT.pth";
 const WEIGHTS: &[&str] = &["ViClip-InternVid-10M-FLT.pth", "ViClip-InternVid-10M-FLT.safetensors"];
 
 struct OverallConsistency {
@@ -39,13 +41,7 @@ pub(super) fn open(folder: &WeightsFolder, device: &Device) -> Result<Opened, En
         .headline(),
     ];
     let Some(path) = folder.find(WEIGHTS) else {
-        return Ok(Opened::Absent(Absent {
-            columns: columns.iter().map(|column| column.name.clone()).collect(),
-            file: WEIGHTS[0].into(),
-            origin:
-                "https://pjlab-gvm-data.oss-cn-shanghai.aliyuncs.com/internvideo/viclip/ViClip-InternVid-10M-FLT.pth"
-                    .into(),
-        }));
+        return Ok(Opened::Absent(Absent::new(&columns, WEIGHTS[0], ORIGIN)));
     };
     let viclip = ViClip::load(&path, device)?;
     let fingerprint = format!("overall consistency 1, {}", sha256_of_files(&[path])?);

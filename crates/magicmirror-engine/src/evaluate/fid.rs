@@ -20,6 +20,7 @@ use crate::EngineError;
 use crate::files::sha256_of_files;
 use crate::frames::{frames_from_rgb, rgb_from_frames};
 
+const ORIGIN: &str = "https://download.pytorch.org/models/inception_v3_google-0cc3c7bd.pth";
 const WEIGHTS: &[&str] = &["inception_v3_google-0cc3c7bd.pth", "inception_v3_google-0cc3c7bd.safetensors"];
 /// Side of the aligned face, in pixels.
 const FACE_SIZE: usize = 224;
@@ -40,11 +41,7 @@ pub(super) fn open(folder: &WeightsFolder, device: &Device) -> Result<Opened, En
          torchvision's Inception v3, mean over frames with a face",
     )];
     let Some(path) = folder.find(WEIGHTS) else {
-        return Ok(Opened::Absent(Absent {
-            columns: columns.iter().map(|column| column.name.clone()).collect(),
-            file: WEIGHTS[0].into(),
-            origin: "https://download.pytorch.org/models/inception_v3_google-0cc3c7bd.pth".into(),
-        }));
+        return Ok(Opened::Absent(Absent::new(&columns, WEIGHTS[0], ORIGIN)));
     };
     let network = Inception::load(&path, InceptionVariant::Torchvision, device)?;
     let fingerprint = format!("ConsisID FID 1, {}", sha256_of_files(&[path])?);

@@ -12,6 +12,8 @@ use crate::files::sha256_of_files;
 
 /// Updates of the flow, as VBench and EvalCrafter ask of RAFT.
 const ITERATIONS: usize = 20;
+const ORIGIN: &str = "models.zip of https://github.com/princeton-vl/RAFT \
+                      (https://dl.dropboxusercontent.com/s/4j4z58wuv8o0mfz/models.zip)";
 const WEIGHTS: &[&str] = &["raft-things.pth", "raft-things.safetensors"];
 
 /// RAFT, and what tells its weights from others.
@@ -29,13 +31,7 @@ impl FlowNetwork {
         columns: &[Column],
     ) -> Result<Result<Self, Absent>, EngineError> {
         let Some(path) = folder.find(WEIGHTS) else {
-            return Ok(Err(Absent {
-                columns: columns.iter().map(|column| column.name.clone()).collect(),
-                file: WEIGHTS[0].into(),
-                origin: "models.zip of https://github.com/princeton-vl/RAFT \
-                         (https://dl.dropboxusercontent.com/s/4j4z58wuv8o0mfz/models.zip)"
-                    .into(),
-            }));
+            return Ok(Err(Absent::new(columns, WEIGHTS[0], ORIGIN)));
         };
         Ok(Ok(Self::load(&path, device)?))
     }

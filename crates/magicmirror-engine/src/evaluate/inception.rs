@@ -13,6 +13,8 @@ use crate::EngineError;
 use crate::files::sha256_of_files;
 use crate::frames::frames_from_rgb;
 
+const ORIGIN: &str =
+    "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth";
 const WEIGHTS: &[&str] = &["pt_inception-2015-12-05-6726825d.pth", "pt_inception-2015-12-05-6726825d.safetensors"];
 /// Frames that go through the network at once.
 const BATCH: usize = 8;
@@ -38,13 +40,7 @@ pub(super) fn open(folder: &WeightsFolder, device: &Device) -> Result<Opened, En
         .headline(),
     ];
     let Some(path) = folder.find(WEIGHTS) else {
-        return Ok(Opened::Absent(Absent {
-            columns: columns.iter().map(|column| column.name.clone()).collect(),
-            file: WEIGHTS[0].into(),
-            origin: "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/\
-                     pt_inception-2015-12-05-6726825d.pth"
-                .into(),
-        }));
+        return Ok(Opened::Absent(Absent::new(&columns, WEIGHTS[0], ORIGIN)));
     };
     let network = Inception::load(&path, InceptionVariant::TensorFlow2015, device)?;
     let fingerprint = format!("inception score 1, {}", sha256_of_files(&[path])?);

@@ -185,6 +185,14 @@ pub struct Absent {
 #[derive(Debug, Clone, Default)]
 pub struct WeightsFolder(pub Option<PathBuf>);
 
+impl Absent {
+    /// What these columns lack.
+    pub(super) fn new(columns: &[Column], file: &'static str, origin: &'static str) -> Self {
+        let columns = columns.iter().map(|column| column.name.clone()).collect();
+        Self { columns, file: file.into(), origin: origin.into() }
+    }
+}
+
 impl WeightsFolder {
     /// The first of these names that exists in the folder.
     pub fn find(&self, names: &[&str]) -> Option<PathBuf> {
