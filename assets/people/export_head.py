@@ -205,6 +205,8 @@ def main():
 
     local = positions[order]
     masks = region_masks(local, texture_at)
+    helpers = [number[v] for part in PARTS if part != "skin" for v in of_part[part] if kept[v]]
+    masks["face"][helpers] = 0
     masks["bend"], masks["arm"] = bend[order], numpy.clip(arm[order], 0, 1)
 
     welded = source[triangles]

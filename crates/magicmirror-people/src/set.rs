@@ -97,7 +97,7 @@ mod tests {
 
     fn picture(group: Group, seed: u64, pose: HeadPose) -> Picture {
         let mut person = Person::from_seed(seed, group);
-        (person.glasses, person.earrings, person.beard, person.hair.style) = (None, None, Beard::None, HairStyle::Buzz);
+        (person.glasses, person.earrings, person.beard, person.hair.style) = (None, None, Beard::None, HairStyle::Bald);
         let scene = Scene {
             person,
             outfit: Outfit { garment: Garment::TShirt, colour: NamedColour::Blue },
