@@ -1,7 +1,7 @@
 //! How well networks that know real faces tell synthetic people apart, and find their faces.
 //!
 //!     cargo run --release -p magicmirror-engine --example recognise_people -- \
-//!         --identities 100 --pictures 6 --groups man,woman --mobilefacenet MobileFaceNet.tflite
+//!         --identities 100 --pictures 6 --groups man,woman --mobilefacenet mobilefacenet.safetensors
 //!
 //! Prints, per recogniser: mean cosine of the same and of different identities, and the area under the ROC curve; for the
 //! detector: the share of faces found up to 45° of yaw, and the distance of its landmarks from the true ones.
@@ -11,7 +11,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use burn::tensor::Device;
-use magicmirror_models::face::detector::RgbPixels;
+use magicmirror_models::face::detector::{FaceDetector, RgbPixels};
 use magicmirror_models::face::mtcnn::{Mtcnn, MtcnnConfig};
 use magicmirror_models::face::recogniser::Recogniser;
 use magicmirror_people::scene::{
@@ -65,7 +65,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                 errors.push(landmark_error(&face.landmarks, &picture.landmarks, picture.face_box));
                 let embed = |recogniser: &Recogniser| {
                     let chip = recogniser.chip().cut(&pixels, &face.landmarks, &device)?;
-                    recogniser.embed(chip.unsqueeze()).into_data().to_vec::<f32>().ok()
+                    recogniser.embed(chip.unsqueeze()).into_data().try_to_vec::<f32>().ok()
                 };
                 recognisers.iter().filter_map(embed).collect::<Vec<_>>()
             });

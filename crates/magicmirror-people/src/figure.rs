@@ -146,10 +146,12 @@ impl Figure {
     pub fn landmarks(&self, pose: &Pose) -> [Vec3; 5] {
         let model = HeadModel::shared();
         let marks = marks(model);
-        let surface = |vertex: usize| pose.place(add(self.rest[vertex], pose.moves[vertex]), 1.0);
+        let surface = |vertex: usize, offset: Vec3| pose.place(add(add(self.rest[vertex], pose.moves[vertex]), offset), 1.0);
         let eye = |eye: &Eyeball| pose.place(add(eye.centre, [0.0, 0.0, 0.9 * eye.radius]), 1.0);
-        let [left, right] = marks.mouth_corners;
-        [eye(&self.eyes[1]), eye(&self.eyes[0]), surface(marks.nose_tip), surface(right), surface(left)]
+        let [left, right] = marks.mouth_corners.map(|corner| surface(corner, [0.0, 0.0012, 0.0]));
+        // Detectors mark the ridge above the very tip.
+        let nose = surface(marks.nose_tip, [0.0, 0.0036, -0.0015]);
+        [eye(&self.eyes[1]), eye(&self.eyes[0]), nose, right, left]
     }
 
     /// Points whose bounds are the face's: the skin in front of the ears, hair line to chin, in space.

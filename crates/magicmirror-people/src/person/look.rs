@@ -144,7 +144,7 @@ fn wrinkles(years: f32) -> f32 {
 
 /// Skin from fair to very dark through measured-like tones; `warmth` moves it between rosy and olive.
 fn tone(melanin: f32, warmth: f32) -> Rgb {
-    const TONES: [u32; 6] = [0xF3_D3_C2, 0xE6_BC_A0, 0xD2_A1_7E, 0xAE_7A_56, 0x7C_50_36, 0x4A_2E_20];
+    const TONES: [u32; 6] = [0xF3_D3_C2, 0xE6_BC_A0, 0xD2_A1_7E, 0xAE_7A_56, 0x84_57_3C, 0x5A_3A_29];
     let place = melanin * (TONES.len() - 1) as f32;
     let below = (place as usize).min(TONES.len() - 2);
     let tone = mix(rgb(TONES[below]), rgb(TONES[below + 1]), place - below as f32);
