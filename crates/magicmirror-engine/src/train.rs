@@ -14,6 +14,7 @@ mod data;
 mod error;
 mod folder;
 mod guard;
+mod item;
 mod loss;
 mod metrics;
 mod objective;
