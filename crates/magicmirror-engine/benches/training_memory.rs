@@ -20,8 +20,9 @@ use magicmirror_models::dit::{Dit, DitConfig};
 use magicmirror_models::vae::{CausalState, VaeConfig, VaeDecoder};
 use magicmirror_models::weights::{Init, Params, TensorSource};
 
-/// Numbers without a pattern that matters, quickly; matrices in bf16.
-struct Arbitrary;
+/// Numbers without a pattern that matters, quickly; matrices in bf16. Counts the bytes.
+#[derive(Default)]
+struct Arbitrary(usize);
 
 impl TensorSource for Arbitrary {
     fn tensor(&mut self, _name: &str, shape: &[usize], init: Init) -> Option<TensorData> {
@@ -32,6 +33,7 @@ impl TensorSource for Arbitrary {
             Init::Normal(deviation) => (0.0, 1.7 * deviation),
         };
         let value = |i: usize| mean + spread * ((i as u32).wrapping_mul(2_654_435_769) as f32 / 2f32.powi(31) - 1.0);
+        self.0 += count * if shape.len() > 1 { 2 } else { 4 };
         Some(if shape.len() > 1 {
             TensorData::new((0..count).map(|i| bf16::from_f32(value(i))).collect::<Vec<_>>(), shape.to_vec())
         } else {
@@ -53,7 +55,8 @@ fn main() {
 fn blocks(frames: usize, layers: usize) {
     let device = Device::flex().autodiff();
     let dit_config = DitConfig { num_layers: layers, ..DitConfig::cogvideox_5b() };
-    let dit = Params::build(&mut Arbitrary, &device, |params| Dit::new(&dit_config, params)).0.no_grad();
+    let mut frozen = Arbitrary::default();
+    let dit = Params::build(&mut frozen, &device, |params| Dit::new(&dit_config, params)).0.no_grad();
     let adapter_config = AdapterConfig::for_backbone(&BackboneSizes::from(&dit_config));
     let adapter = Adapter::initialise(&adapter_config, 1, &device).expect("the paper's sizes are valid");
     let (set, parameters) = ParameterSet::new(&adapter, adapter.param_names());
@@ -80,28 +83,29 @@ fn blocks(frames: usize, layers: usize) {
         region: None,
         face: None,
     };
-    let (before, start) = (forget_peak(), Instant::now());
+    let start = Instant::now();
+    forget_peak();
     let result = networks.gradients(&[sample], &LossConfig::default(), &set).expect("the size divides into patches");
     let tokens = 226 + 32 + frames * 30 * 45;
     let one = (tokens * 3072 * 4) as f64;
-    let gradients = (4 * trained) as f64;
+    let weights = (frozen.0 + 4 * trained) as f64;
     let peak = peak().unwrap_or_default() as f64;
     println!(
-        "{layers} block(s) of 5B, {frames} latent frames, {tokens} tokens: loss {:.4}, {:.1} s; before {:.2} GiB, peak {:.2} GiB, \
-         gradients {:.2} GiB; activations are {:.1} times tokens × width",
+        "{layers} block(s) of 5B, {frames} latent frames, {tokens} tokens: loss {:.4}, {:.1} s; peak {:.2} GiB, of which \
+         weights {:.2} GiB; the rest is at most {:.1} times tokens × width (at small sizes the perceivers' gradients)",
         result.losses.mean("loss").unwrap_or(f64::NAN),
         start.elapsed().as_secs_f64(),
-        before / GIB,
         peak / GIB,
-        gradients / GIB,
-        (peak - before - gradients) / one,
+        weights / GIB,
+        (peak - weights) / one,
     );
 }
 
 fn decoder(frames: usize, side: usize) {
     let device = Device::flex().autodiff();
     let config = VaeConfig::cogvideox();
-    let decoder = Params::build(&mut Arbitrary, &device, |params| VaeDecoder::new(&config, params)).0.no_grad();
+    let decoder =
+        Params::build(&mut Arbitrary::default(), &device, |params| VaeDecoder::new(&config, params)).0.no_grad();
     let latents = arbitrary([1, 16, frames, side / 8, side / 8], &device).require_grad();
     let (before, start) = (forget_peak(), Instant::now());
     let decoded = decoder.forward(latents, &mut CausalState::new(1));

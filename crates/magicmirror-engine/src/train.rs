@@ -18,6 +18,7 @@ mod export;
 mod folder;
 mod footage;
 mod guard;
+mod item;
 mod loss;
 mod metrics;
 mod objective;

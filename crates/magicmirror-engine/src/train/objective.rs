@@ -13,8 +13,9 @@ use magicmirror_models::weights::Precision;
 use serde::{Deserialize, Serialize};
 
 use super::cache::Cache;
+use super::item::{Bucket, Cached, Item};
 use super::loss::{FaceTarget, IdentityLoss, LossConfig};
-use super::prepare::{Bucket, Cached, Item, Preparation};
+use super::prepare::Preparation;
 use super::random::{self, Draw};
 use super::step::{Networks, Sample};
 use super::validation::{ValidationConfig, render};
