@@ -65,7 +65,7 @@ pub(super) fn choose_tiling(
     let mut needs = subject.memory(tiling)?;
     // How much memory a graphics card has free is not known here.
     let in_main_memory = *device == Device::flex();
-    if in_main_memory && !needs.fits() && asked.is_none() {
+    if in_main_memory && !needs.fits() && asked.is_none() && subject.has_tiles() {
         tiling = Tiling::Auto;
         needs = subject.memory(tiling)?;
         if needs.fits() {
@@ -108,6 +108,13 @@ impl Subject<'_> {
         add("decoder", weights.total, activations + 4 * self.latents() + self.text_kept());
         add("output", 0, self.output() + 2 * self.latents() + self.text_kept());
         Ok(MemoryPlan { stages, available: memory::available() })
+    }
+
+    /// Whether the autoencoder's tiles fit together.
+    fn has_tiles(&self) -> bool {
+        let latents =
+            [self.settings.height, self.settings.width].map(|size| size / self.backbone.spatial_compression());
+        self.backbone.vae.check_tiling(Tiling::Auto, latents).is_ok()
     }
 
     fn weights(&self, part: Part, names: &Names<'_>) -> Result<Weights, EngineError> {

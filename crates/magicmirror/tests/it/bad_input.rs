@@ -249,7 +249,7 @@ fn numbers_out_of_range() {
     check(&lab, &cases);
 }
 
-/// The only stage that could not be made smaller is what is said to be too large: one frame, in tiles.
+/// One frame of the largest size: also where tiles cannot help, because this model's do not fit together.
 #[test]
 #[cfg(target_os = "linux")]
 fn more_than_the_process_may_have() {
@@ -274,7 +274,7 @@ fn more_than_the_process_may_have() {
     };
     let ran = run("8192");
     assert_eq!(ran.code, Some(2), "{}", ran.stderr);
-    for part in ["not enough memory: ", " needed for output, ", " available", "hint: use a smaller --height"] {
+    for part in ["not enough memory: ", " needed for decoder, ", " available", "hint: use a smaller --height"] {
         assert!(ran.stderr.contains(part), "{part}: {}", ran.stderr);
     }
     let ran = run("32");
