@@ -2,7 +2,7 @@
 //!
 //! The paper takes its 77 single-person prompts from VBench's list after a language model had written them longer; which
 //! these were is not known. Here the choice is made from VBench's own short prompts: those about `a person` alone that do
-//! not need a second one. For babies it has four prompts of its own; so have we.
+//! not need a second one, nor undress them. For babies it has four prompts of its own; so have we.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -31,8 +31,8 @@ const GROUPS: [(&str, &str); 7] = [
     ("baby", "a baby"),
 ];
 
-/// Prompts about a person that need another, or are about somebody else.
-const NOT_ALONE: [&str; 14] = [
+/// Prompts about a person that need another, are about somebody else, or undress whoever is meant.
+const LEFT_OUT: [&str; 15] = [
     "a person and ",
     "award",
     "baby",
@@ -46,6 +46,7 @@ const NOT_ALONE: [&str; 14] = [
     "rock scissors paper",
     "shaking hands",
     "sword fighting",
+    "taking a shower",
     "wrestling",
 ];
 
@@ -161,7 +162,7 @@ fn single_person(json: &str) -> Result<Vec<String>, String> {
     for Prompt { prompt_en } in all {
         let lower = prompt_en.to_lowercase();
         if lower.starts_with("a person ")
-            && !NOT_ALONE.iter().any(|part| lower.contains(part))
+            && !LEFT_OUT.iter().any(|part| lower.contains(part))
             && !prompts.contains(&prompt_en)
         {
             prompts.push(prompt_en);

@@ -289,8 +289,10 @@ fn write_manifest(manifest: &Manifest, seed: u64, folder: &Path) -> Result<PathB
 
 /// Hash of what all videos depend on: the request, and the model's files, told apart by path, size and time.
 fn fingerprint(request: &Request) -> Result<String, EngineError> {
+    // Lines have a seed of their own, and the output may be moved.
+    let named = Request { seed: 0, output: PathBuf::new(), ..request.clone() };
     // The model that comes with the program is as old as the program.
-    let mut text = format!("{request:?} {}", env!("CARGO_PKG_VERSION"));
+    let mut text = format!("{named:?} {}", env!("CARGO_PKG_VERSION"));
     for folder in [&request.backbone, &request.adapter, &request.faces.vision].into_iter().flatten() {
         add_files(folder, &mut text)?;
     }

@@ -80,6 +80,10 @@ fn only_what_is_missing_or_was_changed_is_made() {
     assert!(fs::read(lab.path("out/set/c.gif")).unwrap() == before);
     let ran = make(&lab, &[]);
     assert!(ran.stderr.contains("0 videos made, 3 kept") && !ran.stderr.contains("loading"), "{}", ran.stderr);
+    fs::rename(lab.path("out/set"), lab.path("out/moved")).unwrap();
+    let moved: Vec<String> = arguments(&[]).iter().map(|argument| argument.replace("out/set", "out/moved")).collect();
+    assert!(lab.run_well(&moved).stderr.contains("0 videos made, 3 kept"));
+    fs::rename(lab.path("out/moved"), lab.path("out/set")).unwrap();
     let ran = make(&lab, &["--steps", "3"]);
     assert!(ran.stderr.contains("3 videos made, 0 kept"), "other settings, other videos: {}", ran.stderr);
 }
