@@ -4,8 +4,6 @@ use magicmirror_models::vae::VaeConfig;
 
 use super::F32;
 
-/// Output pixels that Burn's convolution works on at a time, on each thread.
-const CONVOLUTION_TILE: u64 = 512;
 /// A kernel of 3×3×3.
 const KERNEL: u64 = 27;
 /// Frames that a causal convolution needs of the chunk before.
@@ -75,7 +73,7 @@ impl Walk {
         self.peak = self.peak.max(bytes);
     }
 
-    /// The input with earlier frames before it, then that twice (Burn puts channels last) and the output.
+    /// The input with earlier frames before it, then that twice (the convolution pads a copy) and the output.
     fn convolve(&mut self, beside: u64, inputs: u64, outputs: u64) {
         let extended = self.planes(inputs, self.frames + EARLIER);
         self.hold(beside + self.tensor(inputs) + extended + self.planes(inputs, EARLIER));
@@ -128,8 +126,8 @@ impl Walk {
     }
 }
 
-/// The weight widened and turned round, and the patches of the output pixels that all threads work on.
+/// The weight widened, and packed for the convolution; of a causal kernel also the sums over its first frames, which are two
+/// thirds as much again.
 fn scratch(kernel: u64, inputs: u64, outputs: u64) -> u64 {
-    let threads = rayon::current_num_threads() as u64;
-    F32 * (2 * kernel * inputs * outputs + threads * CONVOLUTION_TILE * (kernel * inputs + outputs))
+    F32 * 3 * kernel * inputs * outputs
 }
