@@ -71,7 +71,7 @@ mod tests {
             });
         }
         // Changes with every change of the looks; never with machine, optimisation or threads.
-        assert_eq!(expected, 0);
+        assert_eq!(expected, 0x764A_A3C4_094C_8CF8);
     }
 
     #[test]

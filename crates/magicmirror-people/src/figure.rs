@@ -146,7 +146,8 @@ impl Figure {
     pub fn landmarks(&self, pose: &Pose) -> [Vec3; 5] {
         let model = HeadModel::shared();
         let marks = marks(model);
-        let surface = |vertex: usize, offset: Vec3| pose.place(add(add(self.rest[vertex], pose.moves[vertex]), offset), 1.0);
+        let surface =
+            |vertex: usize, offset: Vec3| pose.place(add(add(self.rest[vertex], pose.moves[vertex]), offset), 1.0);
         let eye = |eye: &Eyeball| pose.place(add(eye.centre, [0.0, 0.0, 0.9 * eye.radius]), 1.0);
         let [left, right] = marks.mouth_corners.map(|corner| surface(corner, [0.0, 0.0012, 0.0]));
         // Detectors mark the ridge above the very tip.

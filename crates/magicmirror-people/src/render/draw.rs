@@ -107,33 +107,38 @@ impl Drawing<'_> {
         for row in 0..height / fine {
             for column in 0..width / fine {
                 let at = |(x, y): (usize, usize)| (row * fine + y) * width + column * fine + x;
-                let mut done = 0u32;
-                for (first, &place) in places.iter().enumerate() {
-                    if done & (1 << first) != 0 {
-                        continue;
-                    }
-                    let number = numbers[at(place)];
+                let mut left = (1u32 << places.len()) - 1;
+                while left != 0 {
+                    let first = places[left.trailing_zeros() as usize];
+                    let number = numbers[at(first)];
                     if number == NOTHING {
-                        samples.light[at(place)] = backdrop[row * (width / fine) + column];
+                        samples.light[at(first)] = backdrop[row * (width / fine) + column];
+                        left &= left - 1;
                         continue;
                     }
-                    let near = nearness[at(place)];
-                    let alike = |&other: &(usize, usize)| {
+                    let near = nearness[at(first)];
+                    let mut together = 0u32;
+                    for (place, &other) in places.iter().enumerate() {
                         let sample = at(other);
-                        numbers[sample] >> TRIANGLE_BITS == number >> TRIANGLE_BITS
-                            && (nearness[sample] - near).abs() < APART * near
-                    };
-                    let together: Vec<usize> = (first..places.len())
-                        .filter(|&other| done & (1 << other) == 0 && alike(&places[other]))
-                        .collect();
-                    // The sample nearest to the middle stands for all.
-                    let chosen = places[together[together.len() / 2]];
+                        let alike = numbers[sample] >> TRIANGLE_BITS == number >> TRIANGLE_BITS
+                            && (nearness[sample] - near).abs() < APART * near;
+                        together |= u32::from(alike) << place;
+                    }
+                    together &= left;
+                    left &= !together;
+                    // The sample in the middle of them stands for all.
+                    let mut chosen = together;
+                    for _ in 0..together.count_ones() / 2 {
+                        chosen &= chosen - 1;
+                    }
+                    let chosen = places[chosen.trailing_zeros() as usize];
                     let (light, face) =
                         self.sample(numbers[at(chosen)], column * fine + chosen.0, row * fine + chosen.1, fine);
-                    for other in together {
-                        done |= 1 << other;
-                        samples.light[at(places[other])] = light;
-                        samples.face[at(places[other])] = face;
+                    while together != 0 {
+                        let sample = at(places[together.trailing_zeros() as usize]);
+                        samples.light[sample] = light;
+                        samples.face[sample] = face;
+                        together &= together - 1;
                     }
                 }
             }
