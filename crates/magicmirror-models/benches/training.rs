@@ -84,8 +84,8 @@ fn convolutions(table: &Table) {
         table.row("conv3d, ours", &text, || ours.forward_from_first(x.clone()).sum().backward());
         let fixed = random([1, channels, frames, height, width]);
         table.row("conv3d, no dx", &text, || ours.forward_from_first(fixed.clone()).sum().backward());
-        let plain = nn::Conv3d::new;
-        let frozen = initialise(0, &Device::flex(), |params| plain(params, "conv", channels, channels, 3)).0;
+        let build = |params: &mut Params<'_, '_>| nn::Conv3d::new(params, "conv", channels, channels, 3);
+        let frozen = initialise(0, &Device::flex(), build).0;
         let frozen = frozen.with_spatial_padding(1);
         let inner = fixed.clone().inner();
         table.row("conv3d, forward", &text, || frozen.forward_from_first(inner.clone()));
