@@ -157,9 +157,18 @@ impl Figure {
 
     /// Points whose bounds are the face's: the skin in front of the ears, hair line to chin, in space.
     pub fn face(&self, pose: &Pose) -> Vec<Vec3> {
-        let model = HeadModel::shared();
-        let face = model.mask(Mask::Face).iter().enumerate().filter(|(_, weight)| **weight > 0.5);
-        face.map(|(vertex, _)| pose.place(add(self.rest[vertex], pose.moves[vertex]), 1.0)).collect()
+        static FACE: std::sync::OnceLock<Vec<usize>> = std::sync::OnceLock::new();
+        let vertices = FACE.get_or_init(|| {
+            let model = HeadModel::shared();
+            // The skin's alone: the masks go on over shells for hair and clothes.
+            let skin = model.triangles(Part::Skin).iter().flatten();
+            let mut vertices: Vec<usize> = skin.map(|&corner| model.source()[corner as usize] as usize).collect();
+            vertices.sort_unstable();
+            vertices.dedup();
+            vertices.retain(|&vertex| model.mask(Mask::Face)[vertex] > 0.5);
+            vertices
+        });
+        vertices.iter().map(|&vertex| pose.place(add(self.rest[vertex], pose.moves[vertex]), 1.0)).collect()
     }
 }
 
