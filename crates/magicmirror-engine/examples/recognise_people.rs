@@ -15,7 +15,8 @@ use magicmirror_models::face::detector::{FaceDetector, RgbPixels};
 use magicmirror_models::face::mtcnn::{Mtcnn, MtcnnConfig};
 use magicmirror_models::face::recogniser::Recogniser;
 use magicmirror_people::scene::{
-    Background, Camera, EXPRESSION_UNITS, Garment, Gaze, Group, HeadPose, Lighting, Moment, NamedColour, Outfit, Place, Size,
+    Background, Camera, EXPRESSION_UNITS, Garment, Gaze, Group, HeadPose, Lighting, Moment, NamedColour, Outfit, Place,
+    Size,
 };
 use magicmirror_people::{Person, Scene, Set};
 use rand::{Rng, SeedableRng};
@@ -36,7 +37,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let identities: usize = option("--identities", "100").parse()?;
     let pictures: usize = option("--pictures", "6").parse()?;
-    let groups: Vec<Group> = serde_json::from_str(&format!("[\"{}\"]", option("--groups", "man,woman").replace(',', "\",\"")))?;
+    let groups: Vec<Group> =
+        serde_json::from_str(&format!("[\"{}\"]", option("--groups", "man,woman").replace(',', "\",\"")))?;
     let dressed = option("--dressed", "no") == "yes";
     let device = Device::default();
     let assets = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../assets/face"));
@@ -117,10 +119,22 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 fn scene(random: &mut ChaCha8Rng, person: Person) -> Scene {
     let colour = NamedColour::ALL[random.random_range(0..12)];
-    let places = [Place::LivingRoom, Place::Kitchen, Place::Office, Place::Library, Place::Sky, Place::Park, Place::Street, Place::Plain(colour)];
+    let places = [
+        Place::LivingRoom,
+        Place::Kitchen,
+        Place::Office,
+        Place::Library,
+        Place::Sky,
+        Place::Park,
+        Place::Street,
+        Place::Plain(colour),
+    ];
     Scene {
         person,
-        outfit: Outfit { garment: Garment::ALL[random.random_range(0..8)], colour: NamedColour::ALL[random.random_range(0..12)] },
+        outfit: Outfit {
+            garment: Garment::ALL[random.random_range(0..8)],
+            colour: NamedColour::ALL[random.random_range(0..12)],
+        },
         hat: None,
         background: Background { place: places[random.random_range(0..places.len())], seed: random.random() },
         lighting: Lighting::ALL[random.random_range(0..8)],
@@ -162,7 +176,8 @@ fn cosine(a: &[f32], b: &[f32]) -> f32 {
 
 /// Chance that a pair of the same identity is more alike than one of different identities.
 fn auc(same: &[f32], different: &[f32]) -> f64 {
-    let mut all: Vec<(f32, bool)> = same.iter().map(|&value| (value, true)).chain(different.iter().map(|&value| (value, false))).collect();
+    let mut all: Vec<(f32, bool)> =
+        same.iter().map(|&value| (value, true)).chain(different.iter().map(|&value| (value, false))).collect();
     all.sort_by(|a, b| a.0.total_cmp(&b.0));
     let (mut below, mut sum) = (0u64, 0u64);
     for (_, same) in all {
@@ -181,9 +196,19 @@ fn report_landmarks(out: &mut impl Write, what: &str, errors: &mut [[f32; 5]]) -
     let names = ["left eye", "right eye", "nose", "left mouth", "right mouth"];
     for (mark, name) in names.iter().enumerate() {
         errors.sort_by(|a, b| a[mark].total_cmp(&b[mark]));
-        let at = |share: f64| errors.get(((errors.len() as f64 * share) as usize).min(errors.len().saturating_sub(1))).map_or(0.0, |error| error[mark]);
+        let at = |share: f64| {
+            errors
+                .get(((errors.len() as f64 * share) as usize).min(errors.len().saturating_sub(1)))
+                .map_or(0.0, |error| error[mark])
+        };
         let mean = errors.iter().map(|error| error[mark]).sum::<f32>() / errors.len().max(1) as f32;
-        writeln!(out, "{what}, {name}: mean {:.1} %, median {:.1} %, 95 of 100 within {:.1} % of the face", 100.0 * mean, 100.0 * at(0.5), 100.0 * at(0.95))?;
+        writeln!(
+            out,
+            "{what}, {name}: mean {:.1} %, median {:.1} %, 95 of 100 within {:.1} % of the face",
+            100.0 * mean,
+            100.0 * at(0.5),
+            100.0 * at(0.95)
+        )?;
     }
     Ok(())
 }

@@ -97,17 +97,17 @@ fn levels(what: &str, amount: f32) -> [(String, f32); 3] {
 /// Standard deviation of an axis's weight: wide, yet such that three of them are still a face.
 fn deviation(name: &str) -> f32 {
     let parts: [(&[&str], f32); 6] = [
-        (&["eye-trans", "eye-push", "eye-height", "nose-trans", "mouth-trans"], 0.17),
+        (&["eye-trans", "eye-push", "eye-height", "nose-trans", "mouth-trans"], 0.19),
         (&["lip-ext", "lip-middle", "mouth-scale-depth", "nose-septum", "nose-base", "mouth-angles"], 0.10),
-        (&["head-scale", "forehead", "neck", "eye-scale", "head-fat"], 0.17),
+        (&["head-scale", "forehead", "neck", "eye-scale", "head-fat"], 0.19),
         (&["head-rect", "head-square", "head-tri", "head-inv", "head-diamond", "head-round", "head-oval"], 0.18),
         (&["ear-shape", "ear-rot", "ear-wing", "ear-flap"], 0.16),
-        (&["cheek", "chin", "ear"], 0.28),
+        (&["cheek", "chin", "ear"], 0.32),
     ];
     parts
         .iter()
         .find(|(names, _)| names.iter().any(|part| name.contains(part)))
-        .map_or(0.31, |(_, deviation)| *deviation)
+        .map_or(0.36, |(_, deviation)| *deviation)
 }
 
 /// All local shapes but those that shift the head on the neck.
