@@ -495,6 +495,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::float_cmp, reason = "sums of small whole numbers are exact")]
     fn errors_weigh_the_face_and_see_every_scale() {
         let device = Device::flex();
         let error = Tensor::<5>::from_floats([[[[[1.0, -1.0, 1.0, -1.0], [1.0, -1.0, 1.0, -1.0]]]]], &device);
