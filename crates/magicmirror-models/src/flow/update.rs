@@ -106,9 +106,8 @@ struct GatedStep {
 
 impl GatedStep {
     fn new(params: &mut Params<'_, '_>, number: usize, kernel: [usize; 2]) -> Self {
-        let mut conv = |gate: char| {
-            RectangularConv2d::new(params, &format!("conv{gate}{number}"), 3 * HIDDEN, HIDDEN, kernel)
-        };
+        let mut conv =
+            |gate: char| RectangularConv2d::new(params, &format!("conv{gate}{number}"), 3 * HIDDEN, HIDDEN, kernel);
         Self { update: conv('z'), reset: conv('r'), candidate: conv('q') }
     }
 
