@@ -39,6 +39,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let pictures: usize = option("--pictures", "6").parse()?;
     let groups: Vec<Group> =
         serde_json::from_str(&format!("[\"{}\"]", option("--groups", "man,woman").replace(',', "\",\"")))?;
+    let first: u64 = option("--first", "1000000").parse()?;
     let dressed = option("--dressed", "no") == "yes";
     let device = Device::default();
     let assets = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../assets/face"));
@@ -53,7 +54,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut errors = Vec::new();
     for identity in 0..identities {
         let group = groups[identity % groups.len()];
-        let mut person = Person::from_seed(1_000_000 + identity as u64, group);
+        let mut person = Person::from_seed(first + identity as u64, group);
         if !dressed {
             person.glasses = None;
         }

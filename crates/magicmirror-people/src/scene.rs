@@ -354,7 +354,8 @@ pub struct Picture {
     /// Red, green, blue of each pixel, row by row (sRGB).
     pub rgb: Vec<u8>,
     /// 255 × how much of each pixel is the person's face (skin, eyes, lips, brows and beard in front of the ears, hair
-    /// line to chin) and is not hidden by glasses' rims, hair or a hat.
+    /// line to chin) and is not hidden by glasses' rims, hair or a hat. Nothing beyond the pixels that [`Self::face_box`]
+    /// touches.
     pub face_mask: Vec<u8>,
     /// Smallest box `[x1, y1, x2, y2]` around the face (forehead to chin, cheek to cheek), hidden parts included; it may
     /// reach out of the picture.

@@ -57,11 +57,21 @@ impl Set {
         Picture {
             size,
             rgb: light.iter().flatten().map(|&channel| srgb_byte(channel)).collect(),
-            face_mask: face.iter().map(|&share| (share * 255.0 + 0.5) as u8).collect(),
+            face_mask: within(face_box, &face, size.width),
             face_box,
             landmarks: self.figure.landmarks(&pose).map(project),
         }
     }
+}
+
+/// The face's share of each pixel as a byte, none beyond the box: a beard may stand off the chin that the box ends at.
+fn within([left, top, right, bottom]: [f32; 4], face: &[f32], width: usize) -> Vec<u8> {
+    let byte = |(index, &share): (usize, &f32)| {
+        let (column, row) = ((index % width) as f32, (index / width) as f32);
+        let inside = column + 1.0 > left && column < right && row + 1.0 > top && row < bottom;
+        if inside { (share * 255.0 + 0.5) as u8 } else { 0 }
+    };
+    face.iter().enumerate().map(byte).collect()
 }
 
 /// Column and row of a point.

@@ -160,7 +160,12 @@ fn what_is_read_is_what_is_true() {
                 let (width, mut area) = (picture.width() as usize, 0);
                 for pixel in inside {
                     let (x, y) = ((pixel % width) as f32 + 0.5, (pixel / width) as f32 + 0.5);
-                    assert!(x > left - 1.5 && x < right + 1.5 && y > top - 1.5 && y < bottom + 1.5, "{x} {y}");
+                    assert!(
+                        x > left - 1.5 && x < right + 1.5 && y > top - 1.5 && y < bottom + 1.5,
+                        "{x} {y} outside {:?}, person {}",
+                        truth.face_box,
+                        sample.metadata.identity.number
+                    );
                     area += 1;
                 }
                 let share = area as f32 / ((right - left) * (bottom - top));

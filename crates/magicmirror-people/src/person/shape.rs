@@ -49,7 +49,7 @@ pub(super) fn weights(
     // Not quite one sex, as most people.
     let manhood = if male { random.random_range(0.78..1.0) } else { random.random_range(0.0..0.16) };
     let sexes = [("male", manhood), ("female", 1.0 - manhood)];
-    let weight = (0.5 + normal(random, 0.22)).clamp(0.05, 1.0);
+    let weight = (0.5 + normal(random, 0.26)).clamp(0.05, 1.0);
     let muscle = (0.5 + normal(random, 0.16)).clamp(0.1, 1.0);
     for (sex, sex_share) in sexes {
         for (name, age_share) in ages {
@@ -97,17 +97,17 @@ fn levels(what: &str, amount: f32) -> [(String, f32); 3] {
 /// Standard deviation of an axis's weight: wide, yet such that three of them are still a face.
 fn deviation(name: &str) -> f32 {
     let parts: [(&[&str], f32); 6] = [
-        (&["eye-trans", "eye-push", "eye-height", "nose-trans", "mouth-trans"], 0.19),
+        (&["eye-trans", "eye-push", "eye-height", "nose-trans", "mouth-trans"], 0.23),
         (&["lip-ext", "lip-middle", "mouth-scale-depth", "nose-septum", "nose-base", "mouth-angles"], 0.10),
-        (&["head-scale", "forehead", "neck", "eye-scale", "head-fat"], 0.19),
-        (&["head-rect", "head-square", "head-tri", "head-inv", "head-diamond", "head-round", "head-oval"], 0.18),
+        (&["head-scale", "forehead", "neck", "eye-scale", "head-fat"], 0.22),
+        (&["head-rect", "head-square", "head-tri", "head-inv", "head-diamond", "head-round", "head-oval"], 0.22),
         (&["ear-shape", "ear-rot", "ear-wing", "ear-flap"], 0.16),
-        (&["cheek", "chin", "ear"], 0.32),
+        (&["cheek", "chin", "ear"], 0.38),
     ];
     parts
         .iter()
         .find(|(names, _)| names.iter().any(|part| name.contains(part)))
-        .map_or(0.36, |(_, deviation)| *deviation)
+        .map_or(0.44, |(_, deviation)| *deviation)
 }
 
 /// All local shapes but those that shift the head on the neck.

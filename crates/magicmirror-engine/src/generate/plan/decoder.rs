@@ -73,14 +73,16 @@ impl Walk {
         self.peak = self.peak.max(bytes);
     }
 
-    /// The input with earlier frames before it, then that twice (the convolution pads a copy) and the output.
+    /// The input (after the first chunk with earlier frames before it) twice, for the convolution pads a copy, and the output.
     fn convolve(&mut self, beside: u64, inputs: u64, outputs: u64) {
-        let extended = self.planes(inputs, self.frames + EARLIER);
-        self.hold(beside + self.tensor(inputs) + extended + self.planes(inputs, EARLIER));
-        self.hold(beside + 2 * extended + self.tensor(outputs) + scratch(KERNEL, inputs, outputs));
+        let mut extended = self.tensor(inputs);
         if self.carries {
-            self.carried += self.planes(inputs, EARLIER);
+            let earlier = self.planes(inputs, EARLIER);
+            self.hold(beside + 2 * (extended + earlier));
+            extended += earlier;
+            self.carried += earlier;
         }
+        self.hold(beside + 2 * extended + self.tensor(outputs) + scratch(KERNEL, inputs, outputs));
     }
 
     /// Beside the tensors held, the factor or summand that latents give, while it is repeated to the present size.
