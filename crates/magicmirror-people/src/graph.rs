@@ -50,8 +50,13 @@ impl SceneGraph {
 
     /// A clip of somebody, chosen by the seed.
     pub fn clip(group: Group, seed: u64) -> Self {
+        Self::clip_of(group, &[], &[], seed)
+    }
+
+    /// A clip with one of the actions and camera moves, each chosen by the seed; none are all.
+    pub fn clip_of(group: Group, actions: &[Action], camera_moves: &[CameraMove], seed: u64) -> Self {
         let random = &mut ChaCha8Rng::seed_from_u64(seed);
-        let action = any(&Action::ALL, random);
+        let action = any(if actions.is_empty() { &Action::ALL } else { actions }, random);
         let expression = if action.moves_face() || random.random_bool(0.4) {
             Expression::Neutral
         } else {
@@ -60,7 +65,11 @@ impl SceneGraph {
         let turned = !action.turns_head() && random.random_bool(0.3);
         let facing = if turned { any(&[Facing::Left, Facing::Right], random) } else { Facing::Camera };
         let hat = random.random_bool(0.15).then(|| hat(random));
-        let camera_move = if random.random_bool(0.35) { CameraMove::Still } else { any(&CameraMove::ALL[1..], random) };
+        let camera_move = match camera_moves {
+            [] if random.random_bool(0.35) => CameraMove::Still,
+            [] => any(&CameraMove::ALL[1..], random),
+            some => any(some, random),
+        };
         let action = Some(action);
         let camera_move = Some(camera_move);
         Self { action, camera_move, ..Self::staged(group, facing, hat, expression, random) }
@@ -198,6 +207,15 @@ mod tests {
                 [a.yaw - b.yaw, a.pitch - b.pitch]
             };
             assert!(libm::hypotf(yaw, pitch) > 0.1, "{seed}: {yaw} {pitch}");
+        }
+    }
+
+    #[test]
+    fn what_is_asked_for_is_shown() {
+        for seed in 0..40 {
+            let graph = SceneGraph::clip_of(Group::Woman, &[Action::Nod, Action::Wink], &[CameraMove::Still], seed);
+            assert!(matches!(graph.action, Some(Action::Nod | Action::Wink)));
+            assert_eq!(graph.camera_move, Some(CameraMove::Still));
         }
     }
 

@@ -50,7 +50,8 @@ pub(super) fn draw(
         Kind::Clip => {
             let references: usize = random.random_range(1..=4);
             let key_frame = |reference| (2 * reference + 1) * (recipe.frames - 1) / (2 * references);
-            (SceneGraph::clip(group, random.random()), recipe.frames, (0..references).map(key_frame).collect())
+            let scene = SceneGraph::clip_of(group, &recipe.actions, &recipe.camera_moves, random.random());
+            (scene, recipe.frames, (0..references).map(key_frame).collect())
         }
     };
     let times: Vec<f32> = (0..count).map(|frame| (frame as f64 / recipe.fps) as f32).collect();

@@ -25,6 +25,8 @@ fn recipe() -> Recipe {
         reference_size: 64,
         frames: 5,
         fps: 8.0,
+        actions: Vec::new(),
+        camera_moves: Vec::new(),
         validation: 0.2,
         test: 0.2,
         samples_per_shard: 2,

@@ -6,6 +6,7 @@ use magicmirror_engine::dataset::{
     Dataset, Inspection, Layout, Machine, MakeRequest, Recipe, contact_sheet, inspect, make_people,
 };
 use magicmirror_engine::memory::Bytes;
+use magicmirror_people::motion::{Action, CameraMove};
 use magicmirror_people::scene::Size;
 
 use crate::progress::{print_data, say, with_progress};
@@ -59,6 +60,12 @@ pub(super) struct People {
     /// Frames per second of clips
     #[arg(long, default_value_t = 8.0)]
     fps: f64,
+    /// What people in clips do (repeatable); default: anything
+    #[arg(long = "action", value_name = "NAME", value_parser = action)]
+    actions: Vec<Action>,
+    /// What the camera does in clips (repeatable); default: anything
+    #[arg(long = "camera", value_name = "NAME", value_parser = camera_move)]
+    camera_moves: Vec<CameraMove>,
     /// Chooses scenes and captions; who person number 7 is never changes
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -93,6 +100,15 @@ enum Format {
 fn size(text: &str) -> Result<Size, String> {
     let sides = text.split_once('x').and_then(|(width, height)| Some((width.parse().ok()?, height.parse().ok()?)));
     sides.map(|(width, height)| Size { width, height }).ok_or_else(|| "must be WxH, as in 96x144".into())
+}
+
+fn action(name: &str) -> Result<Action, String> {
+    Action::from_name(name).ok_or_else(|| format!("must be one of {}", Action::ALL.map(Action::name).join(", ")))
+}
+
+fn camera_move(name: &str) -> Result<CameraMove, String> {
+    let names = CameraMove::ALL.map(CameraMove::name).join(", ");
+    CameraMove::from_name(name).ok_or_else(|| format!("must be one of {names}"))
 }
 
 impl Data {
@@ -133,6 +149,8 @@ impl People {
                 reference_size: self.reference_size,
                 frames: self.frames,
                 fps: self.fps,
+                actions: self.actions,
+                camera_moves: self.camera_moves,
                 validation: self.validation,
                 test: self.test,
                 layout: match self.format {
