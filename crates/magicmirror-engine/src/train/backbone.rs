@@ -290,7 +290,9 @@ impl Objective for BackboneObjective<'_> {
     /// A whole pipeline folder.
     fn export(&self, folder: &Path, parameters: &[Parameter]) -> Result<(), EngineError> {
         let BackboneTraining { pipeline, vae, .. } = self.config;
-        copy_folder(pipeline, folder)?;
+        fs::create_dir_all(folder).map_err(EngineError::io(folder))?;
+        let (from, to) = (pipeline.join("model_index.json"), folder.join("model_index.json"));
+        fs::copy(&from, &to).map_err(EngineError::io(&from))?;
         for part in ["scheduler", "tokenizer"] {
             copy_folder(&pipeline.join(part), &folder.join(part))?;
         }
