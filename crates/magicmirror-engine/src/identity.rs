@@ -126,7 +126,7 @@ impl<'a> FaceReader<'a> {
 
     /// All faces of a photo, the largest first.
     fn faces(&self, image: &RgbImage) -> Vec<DetectedFace> {
-        self.detector.detect(&pixels(image)).into_iter().map(DetectedFace::from).collect()
+        self.detector.detect_whole(&pixels(image)).into_iter().map(DetectedFace::from).collect()
     }
 
     /// The largest face of a photo.

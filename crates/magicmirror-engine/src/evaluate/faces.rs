@@ -92,7 +92,7 @@ impl FaceNetworks {
             detector: load_detector(min_face)?,
             recognisers,
             min_face,
-            fingerprint: sha256(format!("faces 1, at least {min_face}, {weights}").as_bytes()),
+            fingerprint: sha256(format!("faces 2, at least {min_face}, {weights}").as_bytes()),
             device: device.clone(),
         })
     }
@@ -113,7 +113,7 @@ impl FaceNetworks {
         let faces: Vec<FrameFace> = sampled
             .par_iter()
             .map(|&(frame, image)| {
-                let found = self.detector.detect(&pixels(image));
+                let found = self.detector.detect_whole(&pixels(image));
                 FrameFace { frame, faces: found.len(), face: found.first().copied().map(DetectedFace::from) }
             })
             .collect();

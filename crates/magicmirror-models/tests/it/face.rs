@@ -113,6 +113,30 @@ fn mirrored_photo_has_mirrored_faces() {
 }
 
 #[test]
+fn face_cut_off_by_the_edge_keeps_its_landmarks() {
+    let photo = astronaut();
+    let detector = mtcnn();
+    let face = detector.detect(&pixels(&photo))[0];
+    let size = face.bounds[2] - face.bounds[0];
+    let (left_eye, right_eye) = (face.landmarks[0], face.landmarks[1]);
+    // The edge goes through one eye, so that a fifth of the face is gone.
+    let (left, right) = (left_eye[0] as u32, right_eye[0] as u32);
+    for (x0, width) in [(left, photo.width() - left), (0, right)] {
+        let cut = image::imageops::crop_imm(&photo, x0, 0, width, photo.height()).to_image();
+        let expected = face.landmarks.map(|[x, y]| [x - x0 as f32, y]);
+        let off = |found: &Face| {
+            let apart = found.landmarks.iter().zip(expected).map(|(a, b)| (a[0] - b[0]).hypot(a[1] - b[1]));
+            apart.fold(0f32, f32::max) / size
+        };
+        let (plain, whole) = (detector.detect(&pixels(&cut)), detector.detect_whole(&pixels(&cut)));
+        let (plain, whole) = (off(&plain[0]), off(&whole[0]));
+        assert!(plain > 0.2, "without a second look {plain} of the face's width");
+        assert!(whole < 0.1, "after it {whole}");
+    }
+    assert_eq!(detector.detect_whole(&pixels(&photo)), detector.detect(&pixels(&photo)), "nothing is cut off here");
+}
+
+#[test]
 fn images_without_faces_have_none() {
     let detector = mtcnn();
     let mut random = ChaCha8Rng::seed_from_u64(1);
