@@ -70,7 +70,7 @@ pub enum TrainError {
     /// More of the data is broken than is allowed.
     #[error(
         "{count} of {all} examples are broken, the last is {key} ({reason}); all are listed in: {}\n\nhint: repair the data, \
-         or raise data.most_bad",
+         or raise most_bad in the configuration",
         list.display()
     )]
     TooManyBad {

@@ -40,7 +40,7 @@ pub struct TrainingPlan {
 }
 
 impl TrainingPlan {
-    /// Of a run whose largest samples have so many frames and one of these sizes.
+    /// Of a run whose largest samples have so many frames and reference photos and one of these sizes.
     ///
     /// # Errors
     /// When a configuration cannot be read.
@@ -50,8 +50,7 @@ impl TrainingPlan {
         run: &RunConfig,
         optimiser: &OptimiserConfig,
         sizes: &[FrameSize],
-        frames: usize,
-        references: usize,
+        [frames, references]: [usize; 2],
     ) -> Result<Self, EngineError> {
         let backbone = Backbone::open(&model.backbone)?;
         let adapter = AdapterConfig::load(&model.adapter)?;

@@ -11,7 +11,7 @@ use magicmirror_engine::identity::DetectedFace;
 use magicmirror_engine::train::{
     Example, Examples, Finished, FrameSize, GuardConfig, ImageConfig, ImageData, LearningRate, LossConfig, ModelConfig,
     OptimiserConfig, ReferencePhoto, RunConfig, SourceConfig, TargetFace, TrainError, ValidationConfig, VideoConfig,
-    VideoData, WeightedExamples, mix, train_image, train_video,
+    VideoData, WeightedExamples, mix, train_stage,
 };
 use magicmirror_engine::{Control, EngineError, Event};
 use magicmirror_testkit::repository;
@@ -45,9 +45,10 @@ impl Examples for Drawn {
         let known = DetectedFace { bounds: [20.0, 20.0, 44.0, 44.0], score: 1.0, landmarks: known.landmarks };
         Ok(Example {
             frames,
-            faces: faces.into_iter().map(Some).collect(),
+            faces: Some(faces.into_iter().map(Some).collect()),
             caption: format!("a man img walking in the {}", ["park", "street", "room"][index % 3]),
             references: vec![ReferencePhoto { image: photo, face: Some(known) }],
+            identity: None,
         })
     }
 }
@@ -63,7 +64,7 @@ fn face(width: u32, height: u32, shift: f32, index: usize) -> (RgbImage, TargetF
     let mask = (0..width * height).map(|i| if distance(i % width, i / width) < radius { 255 } else { 0 }).collect();
     let at = |x: f32, y: f32| [x0 + x, y0 + y];
     let landmarks = [at(-4.0, -3.0), at(4.0, -3.0), at(0.0, 1.0), at(-3.0, 5.0), at(3.0, 5.0)];
-    (image, TargetFace { landmarks, mask })
+    (image, TargetFace { bounds: [x0 - radius, y0 - radius, x0 + radius, y0 + radius], landmarks, mask })
 }
 
 /// A folder with `backbone/` and `adapter/`.
@@ -140,7 +141,7 @@ impl Lab {
     ) -> Result<Finished, EngineError> {
         let examples = [weighted(drawn)];
         let devices = vec![Device::flex(); replicas];
-        stoppable(stop, |control| train_image(config, &examples, &self.path(run), resume, &devices, control))
+        stoppable(stop, |control| train_stage(config, &examples, &self.path(run), resume, &devices, control))
     }
 
     fn files(&self, folder: &str) -> BTreeMap<String, Vec<u8>> {
@@ -309,7 +310,7 @@ fn clips_and_images_train_together() {
     let images = vec![weighted(Drawn { count: 4, frames: 1, broken: Vec::new() })];
     let examples = mix(clips, images, config.data.image_share);
     let finished =
-        stoppable(None, |control| train_video(&config, &examples, &lab.path("run"), false, &[Device::flex()], control));
+        stoppable(None, |control| train_stage(&config, &examples, &lab.path("run"), false, &[Device::flex()], control));
     assert!(finished.unwrap().complete);
     assert_eq!(metrics(&lab.path("run")).len(), 2);
 }
