@@ -4,7 +4,7 @@ use anyhow::Context;
 use burn::tensor::Device;
 use clap::{Args, Subcommand};
 use magicmirror_engine::train::{
-    Finished, ImageData, StageConfig, StageData, VideoData, load_config, train_backbone, train_encoder, train_stage,
+    Finished, ImageData, StageConfig, StageData, TrainError, VideoData, load_config, train_backbone, train_encoder, train_stage,
     train_vae,
 };
 use magicmirror_engine::{Control, EngineError};
@@ -120,10 +120,7 @@ impl Run {
 fn finish(finished: Finished) -> anyhow::Result<()> {
     let Finished { step, complete, checkpoint, model } = finished;
     if !complete {
-        anyhow::bail!(
-            "stopped after step {step}: all is kept in {}\n\nhint: run the same command with --resume to go on",
-            checkpoint.display()
-        );
+        return Err(EngineError::from(TrainError::Stopped { step, checkpoint }).into());
     }
     say(&format!("{step} steps done: the model is {}", model.display()));
     Ok(())
