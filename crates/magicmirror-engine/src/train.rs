@@ -7,6 +7,7 @@
 //! seed, the step and the position in the global batch ([`random`]), so neither a stop in between nor the number of
 //! devices changes what is trained.
 
+mod album;
 mod backbone;
 mod cache;
 mod checkpoint;
@@ -32,6 +33,7 @@ mod prepare;
 pub mod random;
 mod recompute;
 mod run;
+mod sources;
 mod stage;
 mod stage_image;
 mod stage_video;

@@ -66,7 +66,7 @@ pub trait Examples: Send + Sync {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SourceConfig {
-    /// Folder of the data set.
+    /// Folder of the data set, or a manifest.
     pub path: std::path::PathBuf,
     /// How often its examples are drawn, relative to those of the other sets.
     #[serde(default = "one")]

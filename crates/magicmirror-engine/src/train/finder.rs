@@ -1,5 +1,7 @@
 //! Faces in pictures and clips that nobody has described.
 
+use std::sync::OnceLock;
+
 use image::RgbImage;
 use magicmirror_models::face::mtcnn::Mtcnn;
 
@@ -12,19 +14,27 @@ const SMALLEST: f64 = 0.1;
 
 /// Finds the person's face in each frame.
 pub(super) struct FaceFinder {
-    detector: Mtcnn,
+    /// Loaded when it is needed.
+    detector: OnceLock<Mtcnn>,
+    smallest: usize,
     version: String,
 }
 
 impl FaceFinder {
     /// For frames of these sizes.
-    ///
-    /// # Errors
-    /// When the detector cannot be loaded.
-    pub(super) fn load(sizes: &[FrameSize]) -> Result<Self, EngineError> {
+    pub(super) fn new(sizes: &[FrameSize]) -> Self {
         let shorter = sizes.iter().map(|size| size.width.min(size.height)).min().unwrap_or(0);
         let smallest = ((shorter as f64 * SMALLEST) as usize).max(20);
-        Ok(Self { detector: load_detector(smallest)?, version: format!("{} {smallest}", built_in_weights_sha256()) })
+        let version = format!("{} {smallest}", built_in_weights_sha256());
+        Self { detector: OnceLock::new(), smallest, version }
+    }
+
+    fn detector(&self) -> Result<&Mtcnn, EngineError> {
+        if let Some(detector) = self.detector.get() {
+            return Ok(detector);
+        }
+        let detector = load_detector(self.smallest)?;
+        Ok(self.detector.get_or_init(|| detector))
     }
 
     /// Names all that the faces depend on besides the frames.
@@ -33,18 +43,19 @@ impl FaceFinder {
     }
 
     /// In each frame the face that overlaps most with that of the frame before, else the largest.
-    pub(super) fn find(&self, frames: &[RgbImage]) -> Vec<Option<TargetFace>> {
-        let mut before: Option<DetectedFace> = None;
-        frames
-            .iter()
-            .map(|frame| {
-                let found = faces(&self.detector, frame);
-                let face = before.as_ref().and_then(|before| nearest(&found, before)).or(found.first().copied())?;
-                before = Some(face);
-                let DetectedFace { bounds, landmarks, .. } = face;
-                Some(TargetFace { bounds, landmarks, mask: ellipse(frame.dimensions(), bounds) })
-            })
-            .collect()
+    ///
+    /// # Errors
+    /// When the detector cannot be loaded.
+    pub(super) fn find(&self, frames: &[RgbImage]) -> Result<Vec<Option<TargetFace>>, EngineError> {
+        let (detector, mut before) = (self.detector()?, None);
+        let faces = frames.iter().map(|frame| {
+            let found = faces(detector, frame);
+            let face = before.and_then(|before| nearest(&found, &before)).or(found.first().copied())?;
+            before = Some(face);
+            let DetectedFace { bounds, landmarks, .. } = face;
+            Some(TargetFace { bounds, landmarks, mask: ellipse(frame.dimensions(), bounds) })
+        });
+        Ok(faces.collect())
     }
 }
 

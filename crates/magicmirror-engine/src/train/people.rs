@@ -2,8 +2,7 @@
 
 use std::path::Path;
 
-use super::data::{Example, Examples, ReferencePhoto, SourceConfig, TargetFace};
-use super::objective::WeightedExamples;
+use super::data::{Example, Examples, ReferencePhoto, TargetFace};
 use crate::EngineError;
 use crate::dataset::{Dataset, DatasetError, Kind, Sample, Samples, Split, Truth};
 use crate::identity::DetectedFace;
@@ -48,17 +47,4 @@ impl Examples for People {
             identity: Some(metadata.identity.number),
         })
     }
-}
-
-/// Opens the training split of data sets: pairs where one frame is trained, else clips.
-///
-/// # Errors
-/// When one cannot be opened.
-pub(super) fn open(sources: &[SourceConfig], frames: usize) -> Result<Vec<WeightedExamples>, EngineError> {
-    let kind = if frames == 1 { Kind::Pair } else { Kind::Clip };
-    let open = |SourceConfig { path, weight }: &SourceConfig| {
-        let examples = Box::new(People::open(path, kind, Split::Train)?);
-        Ok(WeightedExamples { path: path.clone(), examples, frames, weight: *weight })
-    };
-    sources.iter().map(open).collect()
 }

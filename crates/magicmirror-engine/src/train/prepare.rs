@@ -65,7 +65,7 @@ impl<'a> Preparation<'a> {
             Ok(format!("{} {precision:?}", sha256_of_files(&files)?))
         };
         let hashes = Hashes { vae: folder(Part::Vae)?, text: folder(Part::TextEncoder)?, faces: encoders.sha256()? };
-        let finder = FaceFinder::load(sizes)?;
+        let finder = FaceFinder::new(sizes);
         Ok(Self { backbone, adapter, encoders, precision, device, cache, sizes, most_bad, skipped, finder, hashes })
     }
 
@@ -128,7 +128,7 @@ impl<'a> Preparation<'a> {
         };
         let truth: Vec<u8> = match &example.faces {
             Some(faces) => faces.iter().flat_map(one).collect(),
-            None => [b"looked for", self.finder.version().as_bytes(), &frames].concat(),
+            None => [&b"looked for"[..], self.finder.version().as_bytes(), &frames].concat(),
         };
         let scale = format!("{}/{}", self.backbone.spatial_compression(), self.backbone.vae.temporal_compression_ratio);
         let faces = example.references.iter().map(|photo| {
@@ -150,7 +150,7 @@ impl<'a> Preparation<'a> {
         if !self.cache.holds(key) {
             match &example.faces {
                 Some(faces) => self.put_faces(key, example, faces)?,
-                None => self.put_faces(key, example, &self.finder.find(&example.frames))?,
+                None => self.put_faces(key, example, &self.finder.find(&example.frames)?)?,
             }
         }
         if example.faces.is_none() {

@@ -35,7 +35,7 @@ impl StageData for ImageData {
     }
 
     fn examples(&self) -> Result<Vec<WeightedExamples>, EngineError> {
-        super::people::open(&self.images, 1)
+        super::sources::open(&self.images, 1, None)
     }
 
     fn largest(&self) -> [usize; 2] {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::objective::WeightedExamples;
 use super::stage::{StageConfig, StageData};
-use super::{FrameSize, SourceConfig, TrainError};
+use super::{FrameSize, SourceConfig, TrainError, sources};
 use crate::EngineError;
 
 /// Configuration of `train video`; its adapter is that of stage 1.
@@ -27,6 +27,8 @@ pub struct VideoData {
     pub image_share: f64,
     /// Frames of a clip that are trained: 4k + 1, from its start.
     pub frames: usize,
+    /// Frames per second that are taken of clips of your own; 8 if absent, as CogVideoX was trained (1.5: 16).
+    pub fps: Option<f64>,
     /// Sizes that are trained; each clip takes that of the nearest shape.
     pub sizes: Vec<FrameSize>,
     /// Folder for latents, text embeddings and face features; runs may share it.
@@ -41,9 +43,12 @@ impl StageData for VideoData {
 
     fn validate(&self) -> Result<(), TrainError> {
         let out_of_range = |key, value: String, rule| Err(TrainError::OutOfRange { key, value, rule });
-        let Self { frames, images, image_share, .. } = self;
+        let Self { frames, fps, images, image_share, .. } = self;
         if frames % 4 != 1 {
             return out_of_range("data.frames", frames.to_string(), "be 4k + 1, as 49");
+        }
+        if let Some(fps) = fps.filter(|fps| !(0.1..=240.0).contains(fps)) {
+            return out_of_range("data.fps", fps.to_string(), "be 0.1 to 240");
         }
         if !(0.0..1.0).contains(image_share) || images.is_empty() != (*image_share <= 0.0) {
             let rule = "be at least 0 and below 1, and above 0 exactly where data.images names data sets";
@@ -53,7 +58,8 @@ impl StageData for VideoData {
     }
 
     fn examples(&self) -> Result<Vec<WeightedExamples>, EngineError> {
-        Ok(mix(super::people::open(&self.clips, self.frames)?, super::people::open(&self.images, 1)?, self.image_share))
+        let Self { clips, images, image_share, frames, fps, .. } = self;
+        Ok(mix(sources::open(clips, *frames, *fps)?, sources::open(images, 1, None)?, *image_share))
     }
 
     /// Clips have up to four reference photos.

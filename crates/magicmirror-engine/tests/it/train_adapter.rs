@@ -296,6 +296,7 @@ fn clips_and_images_train_together() {
             images: data.images,
             image_share: 0.5,
             frames: 5,
+            fps: None,
             sizes: data.sizes,
             cache: data.cache,
             most_bad: 0.0,
@@ -313,4 +314,42 @@ fn clips_and_images_train_together() {
         stoppable(None, |control| train_stage(&config, &examples, &lab.path("run"), false, &[Device::flex()], control));
     assert!(finished.unwrap().complete);
     assert_eq!(metrics(&lab.path("run")).len(), 2);
+}
+
+#[test]
+fn photos_of_ones_own_train_with_faces_that_are_found() {
+    let lab = Lab::new();
+    let portrait = magicmirror_media::read_photo(repository().join("assets/photos/astronaut.png")).unwrap();
+    fs::create_dir(lab.path("photos")).unwrap();
+    let photo = |name: &str| lab.path("photos").join(name);
+    magicmirror_media::write_png(photo("a.png"), &portrait).unwrap();
+    magicmirror_media::write_png(photo("b.png"), &RgbImage::new(300, 300)).unwrap();
+    fs::write(photo("c.png"), "not a picture").unwrap();
+    magicmirror_media::write_png(photo("d.png"), &portrait).unwrap();
+    for (name, caption) in [("a", "a woman img in orange"), ("b", "a woman img"), ("c", "a woman img"), ("d", "a tree")]
+    {
+        fs::write(photo(&format!("{name}.txt")), caption).unwrap();
+    }
+    let mut config = lab.config(2);
+    config.data.images = vec![SourceConfig { path: lab.path("photos"), weight: 1.0 }];
+    config.data.sizes = vec![FrameSize { width: 224, height: 224 }];
+    config.data.most_bad = 0.8;
+    config.loss.region_probability = 1.0;
+    let examples = magicmirror_engine::train::StageData::examples(&config.data).unwrap();
+    for run in ["first", "again"] {
+        let train = |control: &mut Control<'_>| {
+            train_stage(&config, &examples, &lab.path(run), false, &[Device::flex()], control)
+        };
+        assert!(stoppable(None, train).unwrap().complete);
+        let skipped = fs::read_to_string(lab.path(run).join("skipped.jsonl")).unwrap();
+        let expected = [("photos/b\"", "no face"), ("photos/c\"", "c.png"), ("photos/d\"", "person")];
+        assert_eq!(skipped.lines().count(), 3, "{skipped}");
+        for (line, (key, reason)) in skipped.lines().zip(expected) {
+            assert!(line.contains(key) && line.contains(reason), "{line}");
+        }
+        let lines = metrics(&lab.path(run));
+        assert!(lines.iter().all(|line| line["loss/region"].is_number()), "the face is known: {lines:?}");
+    }
+    let cached = lab.files("cache").len();
+    assert_eq!(cached, 5, "truth of two pictures, text, latents and features of one");
 }
