@@ -22,8 +22,9 @@ const F32: u64 = 4;
 /// fused operations keep less: at most 31.
 const BLOCK_TENSORS: u64 = 40;
 
-/// Tensors of the decoder's largest size (full frames, fewest channels) that its graph and Burn's convolutions hold.
-/// Measured on the CPU: 117 for each further pixel.
+/// Tensors of the decoder's largest size (full frames, fewest channels) that its graph and convolutions hold: a bound for all
+/// devices. Measured on the CPU, for each further pixel: 117 with Burn's convolutions, which other devices run; with our
+/// own 50 for an image and 53 for a clip (`decoder_gradients` in `tests/memory`).
 const DECODER_TENSORS: u64 = 120;
 
 /// Memory of a training run by what takes it.

@@ -4,8 +4,8 @@ use anyhow::Context;
 use burn::tensor::Device;
 use clap::{Args, Subcommand};
 use magicmirror_engine::train::{
-    Finished, ImageData, StageConfig, StageData, TrainError, VideoData, load_config, train_backbone, train_encoder, train_stage,
-    train_vae,
+    Finished, ImageData, StageConfig, StageData, TrainError, VideoData, load_config, train_backbone, train_encoder,
+    train_stage, train_vae,
 };
 use magicmirror_engine::{Control, EngineError};
 
