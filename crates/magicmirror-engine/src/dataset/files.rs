@@ -49,6 +49,14 @@ impl Files {
         &self.shards[self.entries[index].shard]
     }
 
+    /// The path of a file that is no part of another.
+    pub(crate) fn path(&self, index: usize, extension: &str) -> Option<PathBuf> {
+        match self.entries[index].files.get(extension)? {
+            Place::Folder { name } => Some(self.shard(index).join(name)),
+            Place::Tar { .. } => None,
+        }
+    }
+
     /// Extensions of a sample's files, sorted.
     pub(crate) fn extensions(&self, index: usize) -> impl Iterator<Item = &str> {
         self.entries[index].files.keys().map(String::as_str)

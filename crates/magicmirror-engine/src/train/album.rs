@@ -46,8 +46,7 @@ struct Item {
     references: Vec<Source>,
 }
 
-/// A picture or clip.
-#[derive(Clone)]
+/// A picture or clip: a file, or part of a tar file.
 enum Source {
     Path(PathBuf),
     Member { index: usize, extension: String },
@@ -94,7 +93,10 @@ impl Album {
         }
         let wanted = if frames == 1 { &IMAGES[..] } else { &VIDEOS[..] };
         let item = |index: usize| {
-            let source = |extension: &str| Source::Member { index, extension: extension.to_owned() };
+            let source = |extension: &str| match files.path(index, extension) {
+                Some(path) => Source::Path(path),
+                None => Source::Member { index, extension: extension.to_owned() },
+            };
             let is = |extension: &&str, of: &[&str]| of.contains(&extension.to_lowercase().as_str());
             let references = files.extensions(index).filter(|extension| {
                 extension

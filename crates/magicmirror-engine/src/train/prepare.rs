@@ -73,7 +73,7 @@ impl<'a> Preparation<'a> {
     /// Broken examples are listed and left out.
     ///
     /// # Errors
-    /// [`TrainError::TooManyBad`], or when a network or the cache cannot be read or written, or the run should stop.
+    /// When too many are broken, a network or the cache cannot be read or written, or the run should stop.
     pub(super) fn run(
         &self,
         examples: &dyn Examples,
