@@ -131,7 +131,8 @@ class Lab:
         pipeline = Path(config["pipeline"])
         shape = read_json(pipeline / "transformer" / "config.json")
         transformer = CogVideoXTransformer3DModel.from_config(shape)
-        text_encoder = transformers.T5EncoderModel(transformers.T5Config(**read_json(pipeline / "text_encoder" / "config.json")))
+        text = read_json(pipeline / "text_encoder" / "config.json") | {"dropout_rate": 0.0}
+        text_encoder = transformers.T5EncoderModel(transformers.T5Config(**text))
         batch = config["run"]["batch"]
         frames = 1 if config["data"]["kind"] == "pair" else (shape["sample_frames"] - 1) // shape["temporal_compression_ratio"] + 1
         height, width = shape["sample_height"], shape["sample_width"]
