@@ -10,6 +10,7 @@
 
 mod draw;
 mod error;
+mod files;
 mod inspect;
 mod make;
 mod mask;
@@ -20,6 +21,7 @@ mod shard;
 mod sheet;
 
 pub use error::DatasetError;
+pub(crate) use files::Files;
 pub use inspect::{Inspection, SplitCounts, inspect};
 pub use make::{Made, MakeRequest, make_people};
 pub use mask::Mask;

@@ -215,6 +215,17 @@ impl EngineError {
         |source| Self::Io { path, source }
     }
 
+    /// Whether nothing went wrong, but somebody asked the run to stop.
+    pub fn is_stop(&self) -> bool {
+        matches!(
+            self,
+            Self::Cancelled
+                | Self::Paused { .. }
+                | Self::Dataset(DatasetError::Stopped { .. })
+                | Self::Train(TrainError::Stopped { .. })
+        )
+    }
+
     /// Says where a run that was asked to stop keeps what it has.
     pub(crate) fn kept_in(folder: &Path) -> impl FnOnce(Self) -> Self {
         |error| match error {

@@ -57,9 +57,13 @@ impl Default for FaceOptions {
 /// # Errors
 /// When the photo cannot be read.
 pub fn detect_faces(photo: &Path, min_face: usize) -> Result<Vec<DetectedFace>, EngineError> {
-    let image = read_photo(photo)?;
-    let faces = load_detector(min_face)?.detect(&pixels(&image));
+    let faces = load_detector(min_face)?.detect(&pixels(&read_photo(photo)?));
     Ok(faces.into_iter().map(DetectedFace::from).collect())
+}
+
+/// All faces of a picture, the largest first, those cut off by its edge too.
+pub(crate) fn faces(detector: &Mtcnn, image: &RgbImage) -> Vec<DetectedFace> {
+    detector.detect_whole(&pixels(image)).into_iter().map(DetectedFace::from).collect()
 }
 
 /// Features of all reference photos, in the order given.
@@ -103,7 +107,7 @@ impl<'a> FaceReader<'a> {
         for (index, path) in photos.iter().enumerate() {
             control.check()?;
             let image = read_photo(path)?;
-            let faces = self.faces(&image);
+            let faces = faces(&self.detector, &image);
             let face = choose(&faces, path, &self.options, control)?;
             let no_face = || EngineError::NoFace { path: path.clone(), min_face: self.options.min_face };
             let chip = Chip::ArcFace.cut(&pixels(&image), &face.landmarks, self.device).ok_or_else(no_face)?;
@@ -124,14 +128,9 @@ impl<'a> FaceReader<'a> {
         })
     }
 
-    /// All faces of a photo, the largest first.
-    fn faces(&self, image: &RgbImage) -> Vec<DetectedFace> {
-        self.detector.detect_whole(&pixels(image)).into_iter().map(DetectedFace::from).collect()
-    }
-
     /// The largest face of a photo.
     pub(crate) fn largest_face(&self, image: &RgbImage) -> Option<DetectedFace> {
-        self.faces(image).first().copied()
+        faces(&self.detector, image).first().copied()
     }
 
     /// Features of one face; `None` where its landmarks are one point.

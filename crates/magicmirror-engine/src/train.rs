@@ -7,16 +7,19 @@
 //! seed, the step and the position in the global batch ([`random`]), so neither a stop in between nor the number of
 //! devices changes what is trained.
 
+mod album;
 mod backbone;
 mod cache;
 mod checkpoint;
 mod config;
 mod data;
+#[cfg(test)]
+mod drawn;
 mod encoder;
 mod error;
 mod export;
+mod finder;
 mod folder;
-mod footage;
 mod guard;
 mod item;
 mod loss;
@@ -30,12 +33,16 @@ mod prepare;
 pub mod random;
 mod recompute;
 mod run;
+mod sources;
+mod stage;
 mod stage_image;
 mod stage_video;
 mod step;
+mod survey;
 mod tensorboard;
 mod vae;
 mod validation;
+mod window;
 
 pub use backbone::{BackboneData, BackboneTraining, train_backbone};
 pub use config::{GuardConfig, LearningRate, OptimiserConfig, RunConfig, load_config};
@@ -44,7 +51,6 @@ use data::most_bad;
 pub use data::{Example, Examples, FrameSize, ReferencePhoto, SourceConfig, TargetFace};
 pub use encoder::{EncoderTraining, MarginConfig, train_encoder};
 pub use error::{ChangedKey, TrainError};
-pub use footage::{Footage, Photos, Shot, Window};
 pub use loss::{FaceTarget, IdentityLoss, LossConfig, NoiseLevel, cosine_distance, velocity_loss};
 pub use metrics::Losses;
 pub use objective::{FrozenPrecision, ModelConfig, WeightedExamples};
@@ -52,8 +58,9 @@ pub use optimiser::{AdamW, Parameter};
 pub use parameters::{Gradients, ParameterSet};
 pub use plan::TrainingPlan;
 pub use run::{Finished, MicroBatch, Objective, RunRequest, train};
-pub use stage_image::{ImageConfig, ImageData, train_image};
-pub use stage_video::{VideoConfig, VideoData, mix, train_video};
+pub use stage::{StageConfig, StageData, train_stage};
+pub use stage_image::{ImageConfig, ImageData};
+pub use stage_video::{VideoConfig, VideoData, mix};
 pub use step::{Networks, Sample};
 pub use vae::{VaeData, VaeLoss, VaeTraining, train_vae};
 pub use validation::ValidationConfig;

@@ -13,7 +13,7 @@ mod rotary;
 
 pub use activation::{gelu_erf, gelu_tanh, quick_gelu, silu};
 pub use attention::{attention, causal_bias, heads_from_tokens, tokens_from_heads};
-pub use conv::{Conv2d, Conv3d, RectangularConv2d};
+pub use conv::{Conv2d, Conv3d, Sides};
 pub use linear::Linear;
 pub use norm::{BatchNorm, GroupNorm, LayerNorm, RmsNorm, instance_norm};
 pub use rotary::RotaryEmbedding;

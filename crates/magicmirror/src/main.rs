@@ -14,7 +14,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             progress::print_error(&error);
-            let stopped = matches!(error.downcast_ref(), Some(EngineError::Cancelled | EngineError::Paused { .. }));
+            let stopped = error.downcast_ref().is_some_and(EngineError::is_stop);
             ExitCode::from(if stopped { progress::STOPPED } else { 2 })
         }
     }

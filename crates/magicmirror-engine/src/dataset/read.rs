@@ -1,14 +1,11 @@
 //! Reading a data set, sample by sample, in any order.
 
-use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use magicmirror_media::{MediaError, RgbImage, decode_image, decode_mp4};
 
 use super::shard::{self, Problem};
-use super::{DatasetError, Kind, Layout, Metadata, Recipe, ShardPlan, Split};
+use super::{DatasetError, Files, Kind, Metadata, Recipe, ShardPlan, Split};
 
 /// A data set on disk.
 #[derive(Debug, Clone)]
@@ -63,7 +60,7 @@ impl Dataset {
     pub fn samples(&self, kind: Kind, split: Split) -> Result<Samples, DatasetError> {
         let mut samples = Samples::default();
         for plan in self.shards().into_iter().filter(|plan| (plan.kind, plan.split) == (kind, split)) {
-            samples.add(&self.path(&plan), self.recipe.layout)?;
+            samples.0.add(&self.path(&plan), self.recipe.layout)?;
         }
         Ok(samples)
     }
@@ -74,7 +71,7 @@ impl Dataset {
     /// When it cannot be read.
     pub fn samples_of(&self, plan: &ShardPlan) -> Result<Samples, DatasetError> {
         let mut samples = Samples::default();
-        samples.add(&self.path(plan), self.recipe.layout)?;
+        samples.0.add(&self.path(plan), self.recipe.layout)?;
         Ok(samples)
     }
 
@@ -90,38 +87,17 @@ impl Dataset {
 
 /// Samples, found but not read.
 #[derive(Debug, Clone, Default)]
-pub struct Samples {
-    shards: Vec<PathBuf>,
-    entries: Vec<Entry>,
-}
-
-#[derive(Debug, Clone)]
-struct Entry {
-    key: String,
-    /// Index into the shards.
-    shard: usize,
-    /// By extension.
-    files: BTreeMap<String, Place>,
-}
-
-/// Where a file's bytes are.
-#[derive(Debug, Clone)]
-enum Place {
-    /// In the shard, a tar file, so many bytes from there.
-    Tar { position: u64, length: u64 },
-    /// In the shard, a folder, under this name.
-    Folder { name: String },
-}
+pub struct Samples(Files);
 
 impl Samples {
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.entries.len()
+        self.0.len()
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.len() == 0
     }
 
     /// Reads a sample; the index counts from 0.
@@ -132,17 +108,17 @@ impl Samples {
     /// # Panics
     /// If there is no such sample.
     pub fn get(&self, index: usize) -> Result<Sample, DatasetError> {
-        let key = &self.entries[index].key;
+        let key = self.key(index);
         let metadata = self.metadata(index)?;
         let picture = |extension: &str| {
             let name = PathBuf::from(format!("{key}.{extension}"));
-            decode_image(&name, &self.file(index, extension)?).map_err(self.broken_picture(index))
+            decode_image(&name, &self.0.read(index, extension)?).map_err(self.broken_picture(index))
         };
         let frames = match metadata.kind {
             Kind::Pair => vec![picture("png")?],
             Kind::Clip => {
                 let name = PathBuf::from(format!("{key}.mp4"));
-                decode_mp4(&name, &self.file(index, "mp4")?).map_err(self.broken_picture(index))?.frames
+                decode_mp4(&name, &self.0.read(index, "mp4")?).map_err(self.broken_picture(index))?.frames
             }
         };
         let references: Vec<RgbImage> = (0..metadata.references.len())
@@ -156,9 +132,9 @@ impl Samples {
                 .zip(&metadata.references)
                 .any(|(photo, is)| size(photo) != (is.size.width, is.size.height))
         {
-            return Err(self.broken(index, "its pictures are not those that it describes"));
+            return Err(self.0.broken(index, "its pictures are not those that it describes"));
         }
-        Ok(Sample { key: key.clone(), metadata, frames, references })
+        Ok(Sample { key: key.to_owned(), metadata, frames, references })
     }
 
     /// Reads what is true of a sample, without its pictures.
@@ -169,8 +145,8 @@ impl Samples {
     /// # Panics
     /// If there is no such sample.
     pub fn metadata(&self, index: usize) -> Result<Metadata, DatasetError> {
-        serde_json::from_slice(&self.file(index, "json")?)
-            .map_err(|error| self.broken(index, &format!("its JSON says nothing useful: {error}")))
+        serde_json::from_slice(&self.0.read(index, "json")?)
+            .map_err(|error| self.0.broken(index, &format!("its JSON says nothing useful: {error}")))
     }
 
     /// What the names of a sample's files begin with.
@@ -178,7 +154,7 @@ impl Samples {
     /// # Panics
     /// If there is no such sample.
     pub fn key(&self, index: usize) -> &str {
-        &self.entries[index].key
+        self.0.key(index)
     }
 
     /// All samples in order.
@@ -186,72 +162,7 @@ impl Samples {
         (0..self.len()).map(|index| self.get(index))
     }
 
-    fn file(&self, index: usize, extension: &str) -> Result<Vec<u8>, DatasetError> {
-        let entry = &self.entries[index];
-        let shard = &self.shards[entry.shard];
-        let place = entry.files.get(extension);
-        let mut bytes = Vec::new();
-        match place.ok_or_else(|| self.broken(index, &format!("it has no {extension}")))? {
-            Place::Folder { name } => fs::read(shard.join(name)).map_err(DatasetError::read(shard.join(name))),
-            Place::Tar { position, length } => File::open(shard)
-                .and_then(|mut file| {
-                    file.seek(SeekFrom::Start(*position))?;
-                    file.take(*length).read_to_end(&mut bytes)?;
-                    Ok(bytes)
-                })
-                .map_err(DatasetError::read(shard)),
-        }
-    }
-
-    fn broken(&self, index: usize, reason: &str) -> DatasetError {
-        let Entry { key, shard, .. } = &self.entries[index];
-        DatasetError::Sample { key: key.clone(), reason: reason.into(), shard: self.shards[*shard].clone() }
-    }
-
     fn broken_picture(&self, index: usize) -> impl Fn(MediaError) -> DatasetError + '_ {
-        move |source| DatasetError::Picture { key: self.entries[index].key.clone(), source }
+        move |source| DatasetError::Picture { key: self.key(index).to_owned(), source }
     }
-
-    fn add(&mut self, shard: &Path, layout: Layout) -> Result<(), DatasetError> {
-        self.shards.push(shard.to_owned());
-        let files = match layout {
-            Layout::Webdataset => files_of_tar(shard)?,
-            Layout::Folder => {
-                shard::names(shard)?.into_iter().map(|name| (name.clone(), Place::Folder { name })).collect()
-            }
-        };
-        for (name, place) in files {
-            let Some((key, extension)) = name.split_once('.') else {
-                return Err(DatasetError::Shard {
-                    path: shard.to_owned(),
-                    reason: format!("a file without extension: {name}"),
-                });
-            };
-            let shard = self.shards.len() - 1;
-            if self.entries.last().is_none_or(|last| last.key != key || last.shard != shard) {
-                self.entries.push(Entry { key: key.to_owned(), shard, files: BTreeMap::new() });
-            }
-            let entry = self.entries.last_mut().expect("one was added");
-            entry.files.insert(extension.to_owned(), place);
-        }
-        Ok(())
-    }
-}
-
-fn files_of_tar(path: &Path) -> Result<Vec<(String, Place)>, DatasetError> {
-    let broken = |error: std::io::Error| DatasetError::Shard { path: path.to_owned(), reason: error.to_string() };
-    let file = File::open(path).map_err(DatasetError::read(path))?;
-    let end = file.metadata().map_err(DatasetError::read(path))?.len();
-    let mut archive = tar::Archive::new(BufReader::new(file));
-    let mut files = Vec::new();
-    for entry in archive.entries_with_seek().map_err(broken)? {
-        let entry = entry.map_err(broken)?;
-        let name = entry.path().map_err(broken)?.to_string_lossy().into_owned();
-        let (position, length) = (entry.raw_file_position(), entry.size());
-        if position.checked_add(length).is_none_or(|last| last > end) {
-            return Err(DatasetError::Shard { path: path.to_owned(), reason: format!("it ends within {name}") });
-        }
-        files.push((name, Place::Tar { position, length }));
-    }
-    Ok(files)
 }

@@ -13,25 +13,28 @@ use burn::tensor::{DType, Device, Int, Tensor, TensorData, f16};
 use magicmirror_models::diffusion::{NoiseSchedule, SchedulerConfig};
 use magicmirror_models::dit::{Dit, DitConfig, DitInput, Positions, Unconditioned};
 use magicmirror_models::text::{T5Config, T5Encoder, Tokenizer};
-use magicmirror_models::vae::{Tiling, VaeConfig, VaeEncoder, denoiser_layout_from_vae};
+use magicmirror_models::vae::{Tiling, VaeConfig, VaeEncoder, denoiser_layout_from_vae, vae_layout_from_denoiser};
 use magicmirror_models::weights::{Checkpoint, ParamNames, Precision, initialise};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::cache::{Cache, CacheKey};
+use super::data::{Example, Examples};
 use super::export::{copy_folder, has_weights, hashes, prefixed, save_half};
-use super::footage::{Footage, Shot, Window};
 use super::loss::{NoiseLevel, velocity_loss};
+use super::people::People;
 use super::random::{self, Draw};
+use super::survey::{Skipped, advance, changed, survey};
 use super::{
     Finished, GuardConfig, Losses, MicroBatch, Objective, OptimiserConfig, Parameter, ParameterSet, RunConfig,
-    RunRequest, TrainError, ValidationConfig, train,
+    RunRequest, TrainError, ValidationConfig,
 };
 use crate::EngineError;
 use crate::backbone::{Part, read_json};
-use crate::dataset::{Dataset, Kind, Split};
+use crate::dataset::{Kind, Split};
 use crate::event::{Control, Stage};
 use crate::files::{read_text, sha256_of_files};
+use crate::frames::frames_from_rgb;
 use crate::generate::{Request, generate};
 
 const TEXT: &str = "text_encoder.";
@@ -76,6 +79,9 @@ pub struct BackboneData {
     /// Part of the prompts that are left out.
     #[serde(default = "tenth")]
     pub prompt_dropout: f64,
+    /// Part of the examples that may be broken before the run stops.
+    #[serde(default = "super::most_bad")]
+    pub most_bad: f64,
 }
 
 fn tenth() -> f64 {
@@ -93,18 +99,20 @@ pub fn train_backbone(
     device: &Device,
     control: &mut Control<'_>,
 ) -> Result<Finished, EngineError> {
-    let dataset = Dataset::open(&config.data.folder)?;
-    let footage = dataset.samples(config.data.kind, Split::Train)?;
-    let held_out = dataset.samples(config.data.kind, Split::Validation)?;
-    let mut objective = BackboneObjective::new(config, [&footage, &held_out], device, control)?;
-    let BackboneTraining { run, optimiser, guard, pipeline, vae, .. } = config;
+    let BackboneTraining { run, optimiser, guard, pipeline, vae, data, .. } = config;
+    let [examples, held_out] =
+        [Split::Train, Split::Validation].map(|split| People::open(&data.folder, data.kind, split));
+    let (examples, held_out) = (examples?, held_out?);
     let [text, transformer] = [Part::TextEncoder, Part::Transformer].map(|part| (part, pipeline.join(part.folder())));
     let weights = hashes(&[
         ("vae", vae, Part::Vae.stem()),
         (Part::TextEncoder.folder(), &text.1, text.0.stem()),
         (Part::Transformer.folder(), &transformer.1, transformer.0.stem()),
     ])?;
-    train(&mut objective, &RunRequest { folder, resume, config, run, optimiser, guard, weights }, control)
+    RunRequest { kind: "backbone", folder, resume, config, run, optimiser, guard, weights }
+        .start(control, |skipped, control| {
+            BackboneObjective::new(config, [&examples, &held_out], device, skipped, control)
+        })
 }
 
 #[derive(Module, Debug)]
@@ -137,17 +145,15 @@ struct BackboneObjective<'a> {
 impl<'a> BackboneObjective<'a> {
     fn new(
         config: &'a BackboneTraining,
-        [footage, held_out]: [&dyn Footage; 2],
+        [examples, held_out]: [&dyn Examples; 2],
         device: &Device,
+        skipped: &Path,
         control: &mut Control<'_>,
     ) -> Result<Self, EngineError> {
         let dropout = config.data.prompt_dropout;
         if !(0.0..=1.0).contains(&dropout) {
             let (key, value) = ("data.prompt_dropout", dropout.to_string());
             return Err(TrainError::OutOfRange { key, value, rule: "be 0 to 1" }.into());
-        }
-        if footage.is_empty() {
-            return Err(TrainError::NoExamples { path: config.data.folder.clone() }.into());
         }
         let file = |name: &str| config.pipeline.join(name);
         let shape: DitConfig = read_json(&file("transformer/config.json"), "transformer configuration")?;
@@ -171,11 +177,17 @@ impl<'a> BackboneObjective<'a> {
         }
         let length = shape.max_text_seq_length;
         let preparation = Preparation::new(config, &vae, &tokenizer, [length, text.vocab_size], device)?;
-        let total = footage.len() + held_out.len().min(VALIDATED);
-        let (samples, held_out) = control.stage(Stage::PrepareData, total as f64, |control| {
-            let held_out = preparation.run(held_out, VALIDATED, control)?;
-            Ok((preparation.run(footage, usize::MAX, control)?, held_out))
+        let counts = [examples.len(), held_out.len().min(VALIDATED)];
+        let total = counts[0] + counts[1];
+        let mut skipped = Skipped::new(skipped, config.data.most_bad, total);
+        // Each is read, then encoded.
+        let (samples, held_out) = control.stage(Stage::PrepareData, 2.0 * total as f64, |control| {
+            let held_out = preparation.run(held_out, counts[1], 0, &mut skipped, control)?;
+            Ok((preparation.run(examples, counts[0], 2 * counts[1], &mut skipped, control)?, held_out))
         })?;
+        if samples.is_empty() {
+            return Err(TrainError::NoExamples { path: config.data.folder.clone() }.into());
+        }
         let device = device.clone().autodiff();
         let (networks, names, fresh) = load(config, &shape, &text, &device)?;
         let (set, mut initial) = ParameterSet::new(&networks, &names);
@@ -223,10 +235,6 @@ struct Noised<'a> {
 }
 
 impl Objective for BackboneObjective<'_> {
-    fn kind(&self) -> &'static str {
-        "backbone"
-    }
-
     fn parameters(&self) -> Vec<Parameter> {
         self.initial.clone()
     }
@@ -351,7 +359,7 @@ fn prepare_to_learn(parameters: &mut [Parameter], key_width: usize) {
     }
 }
 
-/// Turns footage into latents and tokens.
+/// Turns examples into latents and tokens.
 struct Preparation<'a> {
     encoder: VaeEncoder,
     vae: &'a VaeConfig,
@@ -391,45 +399,56 @@ impl<'a> Preparation<'a> {
         })
     }
 
-    fn run(&self, footage: &dyn Footage, most: usize, control: &mut Control<'_>) -> Result<Vec<Prepared>, EngineError> {
-        let mut prepared: Vec<Prepared> = Vec::new();
-        for index in 0..footage.len().min(most) {
-            if control.advance(Stage::PrepareData, index as f64).is_break() {
-                return Err(EngineError::Cancelled);
-            }
-            let shot = footage.get(index)?;
-            let (latents, shape) = self.latents(&shot)?;
-            if let Some(first) = prepared.first().filter(|first| first.shape != shape) {
-                let reason = format!("latents of {:?} and of {shape:?}", first.shape);
-                return Err(TrainError::DataChanged { key: index.to_string(), reason }.into());
-            }
-            let ids = self.tokenizer.encode(&shot.caption.replace(" img", ""), self.length)?.ids;
+    /// The first `count` examples; progress counts from `done`.
+    fn run(
+        &self,
+        examples: &dyn Examples,
+        count: usize,
+        done: usize,
+        skipped: &mut Skipped<'_>,
+        control: &mut Control<'_>,
+    ) -> Result<Vec<Prepared>, EngineError> {
+        let found = survey(examples, count, done, skipped, control, |index, example| {
+            let caption = example.caption.replace(" img", "");
+            let ids = self.tokenizer.encode(&caption, self.length).map_err(|error| error.to_string())?.ids;
             if let Some(id) = ids.iter().find(|id| **id as usize >= self.vocabulary) {
                 let reason = format!("the tokenizer gives token {id}, the text encoder knows {}", self.vocabulary);
-                return Err(EngineError::PartsDisagree { folder: self.pipeline.clone(), reason });
+                return Err(EngineError::PartsDisagree { folder: self.pipeline.clone(), reason }.into());
             }
-            prepared.push(Prepared { latents, shape, ids });
+            Ok((index, self.key(&example), ids))
+        })?;
+        let mut prepared: Vec<Prepared> = Vec::new();
+        for (number, (index, key, ids)) in found.into_iter().enumerate() {
+            advance(control, done + count + number)?;
+            if !self.cache.holds(&key) {
+                let again = examples.get(index);
+                self.put_latents(&key, &again.map_err(|error| changed(examples.key(index), error.to_string()))?)?;
+            }
+            let [mean] = self.cache.get(&key, ["mean"])?;
+            let shape = [1, 2, 3, 4].map(|axis| mean.shape()[axis]);
+            if let Some(first) = prepared.first().filter(|first| first.shape != shape) {
+                skipped
+                    .add(&examples.key(index), &format!("its latents are {shape:?}, others are {:?}", first.shape))?;
+                continue;
+            }
+            prepared.push(Prepared { latents: mean.iter::<f32>().map(f16::from_f32).collect(), shape, ids });
         }
         Ok(prepared)
     }
 
-    /// The means, scaled, `[frames, channels, height, width]`.
-    fn latents(&self, shot: &Shot) -> Result<(Vec<f16>, [usize; 4]), EngineError> {
+    fn key(&self, example: &Example) -> CacheKey {
         let mut hasher = Sha256::new();
-        shot.frames.iter().for_each(|frame| hasher.update(frame.as_raw()));
-        let key = CacheKey::new(&[b"mean", self.weights.as_bytes(), &hasher.finalize()]);
-        if !self.cache.holds(&key) {
-            let (width, height) = shot.frames[0].dimensions();
-            let window = Window { x: 0, y: 0, width: width as usize, height: height as usize };
-            let (frames, _) = shot.tensors(0, shot.frames.len(), window, self.device);
-            let mut go_on = |_, _| ControlFlow::Continue(());
-            let posterior = self.encoder.encode(frames.unsqueeze(), Tiling::Off, &mut go_on)?;
-            let mean = denoiser_layout_from_vae(self.vae.scale(posterior.mean)).into_data();
-            self.cache.put(&key, &[("mean", mean.convert_dtype(DType::F16))])?;
-        }
-        let [mean] = self.cache.get(&key, ["mean"])?;
-        let shape = [1, 2, 3, 4].map(|axis| mean.shape()[axis]);
-        Ok((mean.iter::<f32>().map(f16::from_f32).collect(), shape))
+        example.frames.iter().for_each(|frame| hasher.update(frame.as_raw()));
+        CacheKey::new(&[b"mean", self.weights.as_bytes(), &hasher.finalize()])
+    }
+
+    /// The means, scaled, `[1, frames, channels, height, width]`.
+    fn put_latents(&self, key: &CacheKey, example: &Example) -> Result<(), EngineError> {
+        let frames = frames_from_rgb(&example.frames, self.device).unsqueeze::<5>();
+        let mut go_on = |_, _| ControlFlow::Continue(());
+        let posterior = self.encoder.encode(vae_layout_from_denoiser(frames), Tiling::Off, &mut go_on)?;
+        let mean = denoiser_layout_from_vae(self.vae.scale(posterior.mean)).into_data();
+        self.cache.put(key, &[("mean", mean.convert_dtype(DType::F16))])
     }
 }
 
@@ -466,7 +485,7 @@ mod tests {
     use std::collections::BTreeMap;
     use std::sync::atomic::AtomicBool;
 
-    use super::super::footage::drawn::{Drawn, losses, short_run};
+    use super::super::drawn::{Drawn, listed, losses, short_run};
     use super::*;
     use crate::backbone::Backbone;
     use crate::models::write_tiny;
@@ -488,21 +507,24 @@ mod tests {
         let [pipeline, vae] = pipeline(folder.path());
         let (cache, run) = (folder.path().join("cache"), folder.path().join("run"));
         let config = format!(
-            "pipeline = {pipeline:?}\nvae = {vae:?}\n{}[data]\nfolder = \"\"\nkind = \"clip\"\ncache = {cache:?}\n",
+            "pipeline = {pipeline:?}\nvae = {vae:?}\n{}[data]\nfolder = \"\"\nkind = \"clip\"\ncache = {cache:?}\nmost_bad = 0.5\n",
             short_run(150, 4, 3e-3)
         );
         let config: BackboneTraining = toml::from_str(&config).unwrap();
-        let footage = Drawn { identities: 1, frames: 5, side: 32 };
+        let drawn = Drawn { identities: 2, frames: 5, side: 32, broken: Some(0) };
         let cancelled = AtomicBool::new(false);
         let mut listener = |_| ();
         let mut control = Control::new(&mut listener, &cancelled);
-        let mut objective = BackboneObjective::new(&config, [&footage; 2], &Device::flex(), &mut control).unwrap();
         let BackboneTraining { run: length, optimiser, guard, .. } = &config;
         let weights = BTreeMap::new();
-        let request =
-            RunRequest { folder: &run, resume: false, config: &config, run: length, optimiser, guard, weights };
-        let finished = train(&mut objective, &request, &mut control).unwrap();
+        let (kind, folder, resume, config) = ("backbone", run.as_path(), false, &config);
+        let request = RunRequest { kind, folder, resume, config, run: length, optimiser, guard, weights };
+        let prepare = |skipped: &Path, control: &mut Control<'_>| {
+            BackboneObjective::new(config, [&drawn; 2], &Device::flex(), skipped, control)
+        };
+        let finished = request.start(&mut control, prepare).unwrap();
 
+        assert_eq!(listed(&run), ["drawn-0"; 2], "held out and to train");
         let found = losses(&run, Losses::TOTAL);
         let mean = |losses: &[f64]| losses.iter().sum::<f64>() / losses.len() as f64;
         let (first, last) = (mean(&found[..10]), mean(&found[140..]));

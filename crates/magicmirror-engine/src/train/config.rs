@@ -219,7 +219,8 @@ pub(crate) fn resolved<C: Serialize>(config: &C) -> Table {
 }
 
 /// Keys that may change while a run is stopped: they do not change what is trained.
-const FREE_KEYS: [&str; 4] = ["run.checkpoint_every", "run.keep", "run.validate_every", "run.log_every"];
+const FREE_KEYS: [&str; 6] =
+    ["run.checkpoint_every", "run.keep", "run.validate_every", "run.log_every", "data.most_bad", "most_bad"];
 
 /// All keys that differ and may not. More steps are allowed where the learning rate does not depend on their number.
 pub(super) fn changes(before: &Table, now: &Table) -> Vec<ChangedKey> {

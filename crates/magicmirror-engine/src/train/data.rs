@@ -12,17 +12,21 @@ use crate::identity::DetectedFace;
 pub struct Example {
     /// One image, or the frames of a clip, all of one size.
     pub frames: Vec<RgbImage>,
-    /// The face in each frame, where there is one.
-    pub faces: Vec<Option<TargetFace>>,
+    /// The face in each frame, where there is one; `None` where nobody has said, and faces are looked for.
+    pub faces: Option<Vec<Option<TargetFace>>>,
     /// What the frames show, with a class word.
     pub caption: String,
     /// Photos of the person.
     pub references: Vec<ReferencePhoto>,
+    /// Whom it shows, if that has a number.
+    pub identity: Option<u64>,
 }
 
 /// The face in a frame.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TargetFace {
+    /// Left, top, right, bottom, pixels.
+    pub bounds: [f32; 4],
     /// Left eye, right eye, nose, left and right corner of the mouth, pixels.
     pub landmarks: [[f32; 2]; 5],
     /// How far each pixel belongs to the face, 0 to 255, row by row.
@@ -62,7 +66,7 @@ pub trait Examples: Send + Sync {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SourceConfig {
-    /// Folder of the data set.
+    /// Folder of the data set, or a manifest.
     pub path: std::path::PathBuf,
     /// How often its examples are drawn, relative to those of the other sets.
     #[serde(default = "one")]
@@ -126,35 +130,32 @@ impl Example {
         if self.references.is_empty() {
             return Err("there is no reference photo".into());
         }
-        if self.frames.len() < frames || self.faces.len() != self.frames.len() {
-            return Err(format!("{} frames and {} faces, {frames} needed", self.frames.len(), self.faces.len()));
+        let known = self.faces.as_ref().map_or(self.frames.len(), Vec::len);
+        if self.frames.len() < frames || known != self.frames.len() {
+            return Err(format!("{} frames and {known} faces, {frames} needed", self.frames.len()));
         }
         self.frames.truncate(frames);
-        self.faces.truncate(frames);
         let size = FrameSize::nearest(sizes, &self.frames[0]).ok_or("there is no size to train at")?;
-        let (from, mut fitted) = (self.frames[0].dimensions(), Vec::new());
-        for (frame, face) in self.frames.iter().zip(&mut self.faces) {
-            if frame.dimensions() != from {
-                return Err("its frames have different sizes".into());
-            }
-            let fit = Fit::new(from, size);
-            fitted.push(fit.image(frame).map_err(|error| error.to_string())?);
-            if let Some(face) = face {
-                let pixels = face.mask.iter().flat_map(|&covered| [covered; 3]).collect();
-                let mask =
-                    RgbImage::from_raw(from.0, from.1, pixels).ok_or("a mask has another size than its frame")?;
-                let mask = fit.image(&mask).map_err(|error| error.to_string())?;
-                face.mask = mask.pixels().map(|pixel| pixel[0]).collect();
-                face.landmarks = face.landmarks.map(|point| fit.point(point));
+        let from = self.frames[0].dimensions();
+        if self.frames.iter().any(|frame| frame.dimensions() != from) {
+            return Err("its frames have different sizes".into());
+        }
+        let fit = Fit::new(from, size);
+        let fitted = self.frames.iter().map(|frame| fit.image(frame).map_err(|error| error.to_string()));
+        self.frames = fitted.collect::<Result<_, String>>()?;
+        if let Some(faces) = &mut self.faces {
+            faces.truncate(frames);
+            for face in faces.iter_mut().flatten() {
+                fit.face(face)?;
             }
         }
-        self.frames = fitted;
         Ok(self)
     }
 }
 
 /// From one size to another without distortion.
 struct Fit {
+    from: (u32, u32),
     scaled: (u32, u32),
     offset: (u32, u32),
     size: (u32, u32),
@@ -162,14 +163,15 @@ struct Fit {
 }
 
 impl Fit {
-    fn new((width, height): (u32, u32), size: FrameSize) -> Self {
+    fn new(from: (u32, u32), size: FrameSize) -> Self {
+        let (width, height) = from;
         let size = (size.width as u32, size.height as u32);
         let scale = (f64::from(size.0) / f64::from(width)).max(f64::from(size.1) / f64::from(height));
         let scaled = |length: u32, least: u32| ((f64::from(length) * scale).round() as u32).max(least);
         let scaled = (scaled(width, size.0), scaled(height, size.1));
         let offset = ((scaled.0 - size.0) / 2, (scaled.1 - size.1) / 2);
         let scale = [scaled.0 as f32 / width as f32, scaled.1 as f32 / height as f32];
-        Self { scaled, offset, size, scale }
+        Self { from, scaled, offset, size, scale }
     }
 
     fn image(&self, image: &RgbImage) -> Result<RgbImage, magicmirror_media::MediaError> {
@@ -179,6 +181,18 @@ impl Fit {
             resize(image, self.scaled.0, self.scaled.1, Filter::Bicubic)?
         };
         crop(&resized, self.offset.0, self.offset.1, self.size.0, self.size.1)
+    }
+
+    fn face(&self, face: &mut TargetFace) -> Result<(), String> {
+        let pixels = face.mask.iter().flat_map(|&covered| [covered; 3]).collect();
+        let mask = RgbImage::from_raw(self.from.0, self.from.1, pixels);
+        let mask = self.image(&mask.ok_or("a mask has another size than its frame")?);
+        face.mask = mask.map_err(|error| error.to_string())?.pixels().map(|pixel| pixel[0]).collect();
+        face.landmarks = face.landmarks.map(|point| self.point(point));
+        let [left, top, right, bottom] = face.bounds;
+        let ([left, top], [right, bottom]) = (self.point([left, top]), self.point([right, bottom]));
+        face.bounds = [left, top, right, bottom];
+        Ok(())
     }
 
     /// Pixel centres have whole coordinates.
@@ -200,14 +214,16 @@ mod tests {
             frame.put_pixel(x, y, image::Rgb([255; 3]));
             mask[y as usize * 40 + x as usize] = 255;
         }
-        let face = TargetFace { landmarks: [[22.5, 8.5]; 5], mask };
-        let photo = ReferencePhoto { image: frame.clone(), face: None };
-        let example =
-            Example { frames: vec![frame], faces: vec![Some(face)], caption: String::new(), references: vec![photo] };
+        let face = TargetFace { bounds: [21.5, 7.5, 23.5, 9.5], landmarks: [[22.5, 8.5]; 5], mask };
+        let references = vec![ReferencePhoto { image: frame.clone(), face: None }];
+        let faces = Some(vec![Some(face)]);
+        let example = Example { frames: vec![frame], faces, caption: String::new(), references, identity: None };
         let sizes = [FrameSize { width: 60, height: 60 }, FrameSize { width: 30, height: 60 }];
         let fitted = example.fit(&sizes, 1).unwrap();
         assert_eq!(fitted.frames[0].dimensions(), (60, 60), "the shape nearest to 40×20");
-        let face = fitted.faces[0].as_ref().unwrap();
+        let faces = fitted.faces.unwrap();
+        let face = faces[0].as_ref().unwrap();
+        assert_eq!(face.bounds.map(|edge| edge.to_string()), ["35.5", "23.5", "41.5", "29.5"]);
         let [x, y] = face.landmarks[0];
         assert_eq!((x, y), (38.5, 26.5), "three times as large, a quarter cut off at the left");
         let at = |x: f32, y: f32| y as usize * 60 + x as usize;

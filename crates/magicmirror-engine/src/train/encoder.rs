@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Int, Tensor, TensorData};
+use image::RgbImage;
 use magicmirror_models::nn::{LayerNorm, Linear};
 use magicmirror_models::vision::preprocess::Preprocessing;
 use magicmirror_models::vision::vit::{VisionConfig, VisionTransformer};
@@ -17,16 +18,18 @@ use rand::Rng;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use super::data::{Example, Examples};
 use super::export::{has_weights, hashes, prefixed, save_half};
-use super::footage::{Footage, Photos};
+use super::people::People;
 use super::random::{self, Draw};
+use super::survey::{Skipped, Sound, changed, survey};
 use super::{
     Finished, GuardConfig, Losses, MicroBatch, Objective, OptimiserConfig, Parameter, ParameterSet, RunConfig,
-    RunRequest, TrainError, train,
+    RunRequest, TrainError,
 };
 use crate::EngineError;
-use crate::dataset::{Dataset, Kind, Split};
-use crate::event::Control;
+use crate::dataset::{Kind, Split};
+use crate::event::{Control, Stage};
 use crate::files::read_text;
 use crate::identity::{DetectedFace, square_around, vision_input};
 
@@ -54,6 +57,9 @@ pub struct EncoderTraining {
     pub vision: PathBuf,
     /// A data set of pairs, as `data people` makes it.
     pub data: PathBuf,
+    /// Part of the examples that may be broken before the run stops.
+    #[serde(default = "super::most_bad")]
+    pub most_bad: f64,
     /// The loss.
     #[serde(default)]
     pub loss: MarginConfig,
@@ -88,13 +94,16 @@ pub fn train_encoder(
     device: &Device,
     control: &mut Control<'_>,
 ) -> Result<Finished, EngineError> {
-    let dataset = Dataset::open(&config.data)?;
-    let photos = Photos(dataset.samples(Kind::Pair, Split::Train)?);
-    let held_out = Photos(dataset.samples(Kind::Pair, Split::Validation)?);
-    let mut objective = EncoderObjective::new(config, [&photos, &held_out], &device.clone().autodiff())?;
-    let EncoderTraining { run, optimiser, guard, vision, .. } = config;
+    let EncoderTraining { run, optimiser, guard, vision, data, .. } = config;
+    let [examples, held_out] = [Split::Train, Split::Validation].map(|split| People::open(data, Kind::Pair, split));
+    let (examples, held_out) = (examples?, held_out?);
     let weights = hashes(&[("vision", vision, STEM)])?;
-    train(&mut objective, &RunRequest { folder, resume, config, run, optimiser, guard, weights }, control)
+    RunRequest { kind: "encoder", folder, resume, config, run, optimiser, guard, weights }.start(
+        control,
+        |skipped, control| {
+            EncoderObjective::new(config, [&examples, &held_out], &device.clone().autodiff(), skipped, control)
+        },
+    )
 }
 
 #[derive(Module, Debug)]
@@ -143,8 +152,9 @@ struct EncoderObjective<'a> {
     network: Network,
     set: ParameterSet,
     initial: Vec<Parameter>,
-    footage: &'a dyn Footage,
-    held_out: &'a dyn Footage,
+    /// Of each the target and the first reference photo are learnt from, by turns.
+    examples: Sound<'a>,
+    held_out: Sound<'a>,
     /// Number of each identity's class.
     classes: BTreeMap<u64, usize>,
     device: Device,
@@ -153,50 +163,83 @@ struct EncoderObjective<'a> {
 impl<'a> EncoderObjective<'a> {
     fn new(
         config: &'a EncoderTraining,
-        [footage, held_out]: [&'a dyn Footage; 2],
+        [examples, held_out]: [&'a dyn Examples; 2],
         device: &Device,
+        skipped: &Path,
+        control: &mut Control<'_>,
     ) -> Result<Self, EngineError> {
-        if footage.is_empty() {
+        let shape = VisionConfig::read(&config.vision.join("config.json"))?;
+        let (count, looked_at) = (examples.len(), held_out.len().min(VALIDATED.div_ceil(2)));
+        let total = count + looked_at;
+        let mut skipped = Skipped::new(skipped, config.most_bad, total);
+        let (found, held_out) = control.stage(Stage::PrepareData, total as f64, |control| {
+            let found = survey(examples, count, 0, &mut skipped, control, |index, example| {
+                Ok((index, photo_of(example, 0)?.identity))
+            })?;
+            let held_out_found = survey(held_out, looked_at, count, &mut skipped, control, |index, example| {
+                photo_of(example, 1)?;
+                Ok(index)
+            })?;
+            Ok((found, Sound::new(held_out, held_out_found)))
+        })?;
+        if found.is_empty() {
             return Err(TrainError::NoExamples { path: config.data.clone() }.into());
         }
-        let shape = VisionConfig::read(&config.vision.join("config.json"))?;
-        let mut classes = BTreeMap::new();
-        for index in 0..footage.len() {
-            classes.insert(footage.identity(index)?, 0);
-        }
+        let (indices, identities): (Vec<usize>, Vec<u64>) = found.into_iter().unzip();
+        let examples = Sound::new(examples, indices);
+        let mut classes: BTreeMap<u64, usize> = identities.into_iter().map(|identity| (identity, 0)).collect();
         classes.values_mut().enumerate().for_each(|(number, class)| *class = number);
         let (network, names) = load(config, &shape, classes.len(), device)?;
         let (set, initial) = ParameterSet::new(&network, &names);
         let preprocessing = Preprocessing::clip(shape.image_size);
         let device = device.clone();
-        Ok(Self { config, preprocessing, network, set, initial, footage, held_out, classes, device })
+        Ok(Self { config, preprocessing, network, set, initial, examples, held_out, classes, device })
     }
 
     /// A photo as the tower sees it, the square around the face moved and scaled by parts of its side, and its identity.
     fn photo(
         &self,
-        footage: &dyn Footage,
+        examples: &Sound<'_>,
         index: usize,
         [across, down, larger]: [f32; 3],
         device: &Device,
     ) -> Result<(Tensor<4>, u64), EngineError> {
-        let shot = footage.get(index)?;
-        let [left, top, right, bottom] = shot.boxes[0];
+        let photo =
+            photo_of(examples.get(index / 2)?, index % 2).map_err(|reason| changed(index.to_string(), reason))?;
+        let [left, top, right, bottom] = photo.bounds;
         let side = (right - left).max(bottom - top);
         let (x, y) = (f32::midpoint(left, right) + across * side, f32::midpoint(top, bottom) + down * side);
         let [width, height] = [right - left, bottom - top].map(|length| length * (1.0 + larger) / 2.0);
         let bounds = [x - width, y - height, x + width, y + height];
         let face = DetectedFace { bounds, score: 1.0, landmarks: [[0.0; 2]; 5] };
-        let seen = square_around(&shot.frames[0], &face)?;
-        Ok((vision_input(&seen, &self.preprocessing, device)?, shot.identity))
+        let seen = square_around(&photo.image, &face)?;
+        Ok((vision_input(&seen, &self.preprocessing, device)?, photo.identity))
     }
 }
 
-impl Objective for EncoderObjective<'_> {
-    fn kind(&self) -> &'static str {
-        "encoder"
-    }
+/// A photo of somebody, and where the face is.
+struct Photo {
+    image: RgbImage,
+    bounds: [f32; 4],
+    identity: u64,
+}
 
+/// The target of an example, or else its first reference photo.
+fn photo_of(example: Example, turn: usize) -> Result<Photo, String> {
+    let Example { mut frames, faces, mut references, identity, .. } = example;
+    let identity = identity.ok_or("nobody has said whom it shows")?;
+    let face = faces.and_then(|faces| faces.into_iter().next().flatten()).map(|face| face.bounds);
+    let reference = references.first().and_then(|photo| photo.face).map(|face| face.bounds);
+    let (Some(target), Some(reference)) = (face, reference) else {
+        return Err("a face or its place is missing".into());
+    };
+    Ok(match turn {
+        0 => Photo { image: frames.swap_remove(0), bounds: target, identity },
+        _ => Photo { image: references.swap_remove(0).image, bounds: reference, identity },
+    })
+}
+
+impl Objective for EncoderObjective<'_> {
     fn parameters(&self) -> Vec<Parameter> {
         self.initial.clone()
     }
@@ -216,10 +259,10 @@ impl Objective for EncoderObjective<'_> {
             .par_iter()
             .map(|&position| {
                 let draw = step * run.batch as u64 + position as u64;
-                let index = random::sample(self.footage.len(), run.seed, draw);
+                let index = random::sample(2 * self.examples.len(), run.seed, draw);
                 let mut generator = random::generator(run.seed, step, position, Draw::Crop);
                 let moved = [(); 3].map(|()| generator.random_range(-JITTER..JITTER));
-                self.photo(self.footage, index, moved, &self.device)
+                self.photo(&self.examples, index, moved, &self.device)
             })
             .collect::<Result<_, EngineError>>()?;
         let (pixels, identities): (Vec<_>, Vec<_>) = photos.into_iter().unzip();
@@ -242,9 +285,9 @@ impl Objective for EncoderObjective<'_> {
     ) -> Result<Vec<(String, f64)>, EngineError> {
         let (network, device) = (self.network.valid(), self.device.clone().without_autodiff());
         let mut embedded: Vec<(Vec<f32>, u64)> = Vec::new();
-        for index in 0..VALIDATED.min(self.held_out.len()) {
+        for index in 0..VALIDATED.min(2 * self.held_out.len()) {
             control.check()?;
-            let (pixels, identity) = self.photo(self.held_out, index, [0.0; 3], &device)?;
+            let (pixels, identity) = self.photo(&self.held_out, index, [0.0; 3], &device)?;
             embedded.push((network.embed(pixels).into_data().iter().collect(), identity));
         }
         let (mut same, mut different) = (Vec::new(), Vec::new());
@@ -304,7 +347,7 @@ fn area(same: &[f64], mut different: Vec<f64>) -> f64 {
 mod tests {
     use std::sync::atomic::AtomicBool;
 
-    use super::super::footage::drawn::{Drawn, losses, short_run};
+    use super::super::drawn::{Drawn, listed, losses, short_run};
     use super::*;
 
     const SHAPE: &str = r#"{"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2,
@@ -316,16 +359,20 @@ mod tests {
         let (vision, run) = (folder.path().join("vision"), folder.path().join("run"));
         fs::create_dir_all(&vision).unwrap();
         fs::write(vision.join("config.json"), SHAPE).unwrap();
-        let config = format!("vision = {vision:?}\ndata = \"\"\n{}[loss]\nwidth = 16\n", short_run(60, 6, 3e-3));
+        let config =
+            format!("vision = {vision:?}\ndata = \"\"\nmost_bad = 0.3\n{}[loss]\nwidth = 16\n", short_run(60, 6, 3e-3));
         let config: EncoderTraining = toml::from_str(&config).unwrap();
-        let footage = Drawn { identities: 3, frames: 1, side: 40 };
-        let mut objective = EncoderObjective::new(&config, [&footage; 2], &Device::flex().autodiff()).unwrap();
+        let drawn = Drawn { identities: 4, frames: 1, side: 40, broken: Some(1) };
         let cancelled = AtomicBool::new(false);
         let EncoderTraining { run: length, optimiser, guard, .. } = &config;
         let weights = BTreeMap::new();
-        let request =
-            RunRequest { folder: &run, resume: false, config: &config, run: length, optimiser, guard, weights };
-        let finished = train(&mut objective, &request, &mut Control::new(&mut |_| (), &cancelled)).unwrap();
+        let (kind, folder, resume, config) = ("encoder", run.as_path(), false, &config);
+        let request = RunRequest { kind, folder, resume, config, run: length, optimiser, guard, weights };
+        let prepare = |skipped: &Path, control: &mut Control<'_>| {
+            EncoderObjective::new(config, [&drawn; 2], &Device::flex().autodiff(), skipped, control)
+        };
+        let finished = request.start(&mut Control::new(&mut |_| (), &cancelled), prepare).unwrap();
+        assert_eq!(listed(&run), ["drawn-1"; 2], "to train and held out");
         let found = losses(&run, Losses::TOTAL);
         assert!(found[59] < found[0] / 20.0, "{} of {}", found[59], found[0]);
         VisionTransformer::load_folder(&finished.model, Precision::Stored, &Device::flex()).unwrap();

@@ -67,10 +67,24 @@ pub enum TrainError {
         /// What is wrong.
         reason: String,
     },
+    /// A manifest of photos or clips that is not as it should be.
+    #[error(
+        "line {line}: {reason}, in: {}\n\nhint: a line is {{\"image\": PATH or \"video\": PATH, \"caption\": TEXT}}, and perhaps \
+         \"references\": [PATH] or \"person\": NAME",
+        path.display()
+    )]
+    Manifest {
+        /// The manifest.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong.
+        reason: String,
+    },
     /// More of the data is broken than is allowed.
     #[error(
         "{count} of {all} examples are broken, the last is {key} ({reason}); all are listed in: {}\n\nhint: repair the data, \
-         or raise data.most_bad",
+         or raise most_bad in the configuration",
         list.display()
     )]
     TooManyBad {
@@ -98,6 +112,17 @@ pub enum TrainError {
         key: String,
         /// What is wrong with it now.
         reason: String,
+    },
+    /// The run was asked to stop.
+    #[error(
+        "stopped after step {step}: all is kept in {}\n\nhint: run the same command with --resume to go on",
+        checkpoint.display()
+    )]
+    Stopped {
+        /// Steps done.
+        step: u64,
+        /// The checkpoint to go on from.
+        checkpoint: PathBuf,
     },
     /// Loss or gradients stopped being numbers.
     #[error(

@@ -17,6 +17,7 @@ use super::item::{Bucket, Cached, Item};
 use super::loss::{FaceTarget, IdentityLoss, LossConfig};
 use super::prepare::Preparation;
 use super::random::{self, Draw};
+use super::stage::{StageConfig, StageData};
 use super::step::{Networks, Sample};
 use super::validation::{ValidationConfig, render};
 use super::{Examples, FrameSize, MicroBatch, Objective, Parameter, ParameterSet, RunConfig, TrainError};
@@ -74,17 +75,8 @@ pub struct WeightedExamples {
     pub weight: f64,
 }
 
-/// What both stages have in common in their data sections.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct DataOptions<'a> {
-    pub(super) cache: &'a Path,
-    pub(super) sizes: &'a [FrameSize],
-    pub(super) most_bad: f64,
-}
-
 /// An adapter in training, on one device or several.
 pub(super) struct AdapterObjective<'a> {
-    kind: &'static str,
     model: &'a ModelConfig,
     loss: &'a LossConfig,
     validation: &'a ValidationConfig,
@@ -102,16 +94,10 @@ pub(super) struct AdapterObjective<'a> {
 
 impl<'a> AdapterObjective<'a> {
     /// Checks that everything fits, fills the cache, then loads the networks of each device.
-    #[expect(clippy::too_many_arguments, reason = "sections of one configuration")]
-    pub(super) fn prepare(
-        kind: &'static str,
-        model: &'a ModelConfig,
-        loss: &'a LossConfig,
-        validation: &'a ValidationConfig,
-        seed: u64,
-        data: DataOptions<'_>,
+    pub(super) fn prepare<D: StageData>(
+        StageConfig { model, data, loss, run, validation, .. }: &'a StageConfig<D>,
         examples: &[WeightedExamples],
-        folder: &Path,
+        skipped: &Path,
         devices: &[Device],
         control: &mut Control<'_>,
     ) -> Result<Self, EngineError> {
@@ -120,13 +106,8 @@ impl<'a> AdapterObjective<'a> {
         adapter.check_backbone(&(&backbone.dit).into())?;
         Adapter::check(&model.adapter)?;
         let encoders = Encoders::of_adapter(&model.adapter, &adapter, &FaceOptions::default())?;
-        check_sizes(&backbone, data.sizes)?;
-
-        fs::create_dir_all(folder).map_err(EngineError::io(folder))?;
-        let skipped = folder.join("skipped.jsonl");
-        // Written anew: what is broken is found again each time.
-        fs::write(&skipped, "").map_err(EngineError::io(&skipped))?;
-        let cache = Cache::open(data.cache)?;
+        check_sizes(&backbone, data.sizes())?;
+        let cache = Cache::open(data.cache())?;
         let preparation = Preparation::new(
             &backbone,
             &adapter,
@@ -134,9 +115,9 @@ impl<'a> AdapterObjective<'a> {
             model.dtype.into(),
             &devices[0],
             cache.clone(),
-            data.sizes,
-            data.most_bad,
-            &skipped,
+            data.sizes(),
+            data.most_bad(),
+            skipped,
         )?;
         let (mut sources, mut total) = (Vec::new(), 0.0);
         for WeightedExamples { path, examples, frames, weight } in examples {
@@ -150,11 +131,10 @@ impl<'a> AdapterObjective<'a> {
         let (networks, set, initial) =
             control.stage(Stage::LoadTransformer, 0.0, |_| load(&backbone, model, loss, &encoders, devices))?;
         Ok(Self {
-            kind,
             model,
             loss,
             validation,
-            seed,
+            seed: run.seed,
             replicas: networks,
             set,
             initial,
@@ -221,10 +201,6 @@ impl<'a> AdapterObjective<'a> {
 }
 
 impl Objective for AdapterObjective<'_> {
-    fn kind(&self) -> &'static str {
-        self.kind
-    }
-
     fn parameters(&self) -> Vec<Parameter> {
         self.initial.clone()
     }

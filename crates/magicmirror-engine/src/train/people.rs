@@ -2,14 +2,21 @@
 
 use std::path::Path;
 
-use super::data::{Example, Examples, ReferencePhoto, SourceConfig, TargetFace};
-use super::objective::WeightedExamples;
+use super::data::{Example, Examples, ReferencePhoto, TargetFace};
 use crate::EngineError;
-use crate::dataset::{Dataset, DatasetError, Kind, Sample, Samples, Split};
+use crate::dataset::{Dataset, DatasetError, Kind, Sample, Samples, Split, Truth};
 use crate::identity::DetectedFace;
 
-/// The training split of a data set.
-struct People(Samples);
+/// Samples of one kind and split.
+pub(super) struct People(Samples);
+
+impl People {
+    /// # Errors
+    /// When there is no data set, or a shard cannot be read.
+    pub(super) fn open(folder: &Path, kind: Kind, split: Split) -> Result<Self, EngineError> {
+        Ok(Self(Dataset::open(folder)?.samples(kind, split)?))
+    }
+}
 
 impl Examples for People {
     fn len(&self) -> usize {
@@ -22,34 +29,22 @@ impl Examples for People {
 
     fn get(&self, index: usize) -> Result<Example, EngineError> {
         let Sample { key, metadata, frames, references } = self.0.get(index)?;
-        let faces = metadata.frames.iter().map(|truth| {
-            let mask = truth.mask.to_coverage()?;
-            Some(Some(TargetFace { landmarks: truth.landmarks, mask }))
+        let faces = metadata.frames.iter().zip(&frames).map(|(truth, frame)| {
+            let Truth { face_box: bounds, landmarks, ref mask, .. } = *truth;
+            let mask = mask.to_coverage().filter(|mask| mask.len() == frame.as_raw().len() / 3)?;
+            Some(Some(TargetFace { bounds, landmarks, mask }))
         });
         let faces: Option<Vec<_>> = faces.collect();
-        let faces = faces.ok_or_else(|| DatasetError::Sample {
-            key,
-            reason: "a mask that is none".into(),
-            shard: Path::new("").to_owned(),
-        })?;
         let references = references.into_iter().zip(&metadata.references).map(|(image, reference)| {
-            let truth = &reference.truth;
-            let face = DetectedFace { bounds: truth.face_box, score: 1.0, landmarks: truth.landmarks };
-            ReferencePhoto { image, face: Some(face) }
+            let Truth { face_box: bounds, landmarks, .. } = reference.truth;
+            ReferencePhoto { image, face: Some(DetectedFace { bounds, score: 1.0, landmarks }) }
         });
-        Ok(Example { frames, faces, caption: metadata.caption, references: references.collect() })
+        Ok(Example {
+            frames,
+            faces: Some(faces.ok_or(DatasetError::Mask { key })?),
+            caption: metadata.caption,
+            references: references.collect(),
+            identity: Some(metadata.identity.number),
+        })
     }
-}
-
-/// Opens the training split of data sets: pairs where one frame is trained, else clips.
-///
-/// # Errors
-/// When one cannot be opened.
-pub(super) fn open(sources: &[SourceConfig], frames: usize) -> Result<Vec<WeightedExamples>, EngineError> {
-    let kind = if frames == 1 { Kind::Pair } else { Kind::Clip };
-    let open = |SourceConfig { path, weight }: &SourceConfig| {
-        let samples = Dataset::open(path)?.samples(kind, Split::Train)?;
-        Ok(WeightedExamples { path: path.clone(), examples: Box::new(People(samples)), frames, weight: *weight })
-    };
-    sources.iter().map(open).collect()
 }

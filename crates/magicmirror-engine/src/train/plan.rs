@@ -22,8 +22,9 @@ const F32: u64 = 4;
 /// fused operations keep less: at most 31.
 const BLOCK_TENSORS: u64 = 40;
 
-/// Tensors of the decoder's largest size (full frames, fewest channels) that its graph and Burn's convolutions hold.
-/// Measured on the CPU: 117 for each further pixel.
+/// Tensors of the decoder's largest size (full frames, fewest channels) that its graph and convolutions hold: a bound for all
+/// devices. Measured on the CPU, for each further pixel: 117 with Burn's convolutions, which other devices run; with our
+/// own 50 for an image and 53 for a clip (`decoder_gradients` in `tests/memory`).
 const DECODER_TENSORS: u64 = 120;
 
 /// Memory of a training run by what takes it.
@@ -40,7 +41,7 @@ pub struct TrainingPlan {
 }
 
 impl TrainingPlan {
-    /// Of a run whose largest samples have so many frames and one of these sizes.
+    /// Of a run whose largest samples have so many frames and reference photos and one of these sizes.
     ///
     /// # Errors
     /// When a configuration cannot be read.
@@ -50,8 +51,7 @@ impl TrainingPlan {
         run: &RunConfig,
         optimiser: &OptimiserConfig,
         sizes: &[FrameSize],
-        frames: usize,
-        references: usize,
+        [frames, references]: [usize; 2],
     ) -> Result<Self, EngineError> {
         let backbone = Backbone::open(&model.backbone)?;
         let adapter = AdapterConfig::load(&model.adapter)?;

@@ -1,8 +1,6 @@
 //! From examples to cached latents, text embeddings and face features.
 
 use std::collections::HashSet;
-use std::fs::File;
-use std::io::Write;
 use std::path::Path;
 
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
@@ -10,13 +8,13 @@ use magicmirror_models::adapter::{AdapterConfig, FaceFeatures, expand_class_word
 use magicmirror_models::text::T5Encoder;
 use magicmirror_models::vae::{Tiling, VaeEncoder, denoiser_layout_from_vae, vae_layout_from_denoiser};
 use magicmirror_models::weights::Precision;
-use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use super::TrainError;
 use super::cache::{Cache, CacheKey};
-use super::data::{Example, Examples, FrameSize};
+use super::data::{Example, Examples, FrameSize, TargetFace};
+use super::finder::FaceFinder;
 use super::item::{Bucket, Item};
+use super::survey::{Refusal, Skipped, advance, changed, survey};
 use crate::EngineError;
 use crate::backbone::{Backbone, Part};
 use crate::event::{Control, Stage};
@@ -37,6 +35,7 @@ pub(super) struct Preparation<'a> {
     pub(super) most_bad: f64,
     /// Where broken examples are listed, as JSON Lines.
     pub(super) skipped: &'a Path,
+    finder: FaceFinder,
     hashes: Hashes,
 }
 
@@ -66,14 +65,15 @@ impl<'a> Preparation<'a> {
             Ok(format!("{} {precision:?}", sha256_of_files(&files)?))
         };
         let hashes = Hashes { vae: folder(Part::Vae)?, text: folder(Part::TextEncoder)?, faces: encoders.sha256()? };
-        Ok(Self { backbone, adapter, encoders, precision, device, cache, sizes, most_bad, skipped, hashes })
+        let finder = FaceFinder::new(sizes);
+        Ok(Self { backbone, adapter, encoders, precision, device, cache, sizes, most_bad, skipped, finder, hashes })
     }
 
     /// Reads all examples once, then computes what is not cached yet: text, latents, faces, one network after the other.
     /// Broken examples are listed and left out.
     ///
     /// # Errors
-    /// [`TrainError::TooManyBad`], or when a network or the cache cannot be read or written, or the run should stop.
+    /// When too many are broken, a network or the cache cannot be read or written, or the run should stop.
     pub(super) fn run(
         &self,
         examples: &dyn Examples,
@@ -81,51 +81,35 @@ impl<'a> Preparation<'a> {
         control: &mut Control<'_>,
     ) -> Result<Vec<Item>, EngineError> {
         control.stage(Stage::PrepareData, 4.0 * examples.len() as f64, |control| {
-            let found = self.find(examples, frames, control)?;
+            let mut skipped = Skipped::new(self.skipped, self.most_bad, examples.len());
+            let found = self.find(examples, frames, &mut skipped, control)?;
             self.encode_texts(&found, examples, control)?;
             self.encode_latents(&found, examples, frames, control)?;
-            let bad = self.encode_faces(&found, examples, frames, control)?;
-            Ok(found.into_iter().filter(|item| !bad.contains(&item.index)).map(|found| found.item).collect())
+            self.encode_faces(found, examples, frames, &mut skipped, control)
         })
-    }
-
-    /// Everything of an example but what networks compute.
-    fn example(&self, examples: &dyn Examples, index: usize, frames: usize) -> Result<Example, String> {
-        let example = examples.get(index).map_err(|error| error.to_string())?;
-        example.fit(self.sizes, frames)
     }
 
     fn find(
         &self,
         examples: &dyn Examples,
         frames: usize,
+        skipped: &mut Skipped<'_>,
         control: &mut Control<'_>,
     ) -> Result<Vec<Found>, EngineError> {
         let tokenizer = self.backbone.tokenizer()?;
         let length = self.backbone.dit.max_text_seq_length;
-        let mut skipped = Skipped::new(self, examples.len());
-        let mut items = Vec::new();
-        for index in 0..examples.len() {
-            advance(control, index)?;
-            let prompt = self.example(examples, index, frames).and_then(|example| {
-                let repeats = self.adapter.class_word_repeats(example.references.len());
-                let expanded = expand_class_word(&example.caption, &self.adapter.trigger_word, repeats)
-                    .map_err(|error| error.to_string())?;
-                let encoding = tokenizer.encode(&expanded.text, length).map_err(|error| error.to_string())?;
-                let mask = expanded.class_token_mask(encoding.offsets(), length).map_err(|error| error.to_string())?;
-                Ok((example, encoding.ids, mask))
-            });
-            match prompt {
-                Err(reason) => skipped.add(&examples.key(index), &reason)?,
-                Ok((example, ids, mask)) => {
-                    self.backbone.check_tokens(&ids)?;
-                    let item = self.item(&example, &ids, &mask);
-                    self.put_truth(&item.truth, &example)?;
-                    items.push(Found { index, item, ids, mask });
-                }
-            }
-        }
-        Ok(items)
+        survey(examples, examples.len(), 0, skipped, control, |index, example| {
+            let example = example.fit(self.sizes, frames)?;
+            let repeats = self.adapter.class_word_repeats(example.references.len());
+            let expanded = expand_class_word(&example.caption, &self.adapter.trigger_word, repeats)
+                .map_err(|error| error.to_string())?;
+            let ids = tokenizer.encode(&expanded.text, length).map_err(|error| error.to_string())?;
+            let mask = expanded.class_token_mask(ids.offsets(), length).map_err(|error| error.to_string())?;
+            self.backbone.check_tokens(&ids.ids)?;
+            let item = self.item(&example, &ids.ids, &mask);
+            self.put_truth(&item.truth, &example)?;
+            Ok(Found { index, item, ids: ids.ids, mask })
+        })
     }
 
     fn item(&self, example: &Example, ids: &[u32], mask: &[bool]) -> Item {
@@ -135,17 +119,17 @@ impl<'a> Preparation<'a> {
         let shape = format!("{width}x{height}x{}", example.frames.len());
         let ids: Vec<u8> = ids.iter().flat_map(|id| id.to_le_bytes()).collect();
         let mask: Vec<u8> = mask.iter().map(|&marked| u8::from(marked)).collect();
-        let truth: Vec<u8> = example
-            .faces
-            .iter()
-            .flat_map(|face| match face {
-                None => vec![0],
-                Some(face) => {
-                    let points = face.landmarks.iter().flatten().flat_map(|value| value.to_le_bytes());
-                    points.chain(digest([&face.mask[..]])).collect()
-                }
-            })
-            .collect();
+        let one = |face: &Option<TargetFace>| match face {
+            None => vec![0],
+            Some(face) => {
+                let points = face.landmarks.iter().flatten().flat_map(|value| value.to_le_bytes());
+                points.chain(digest([&face.mask[..]])).collect()
+            }
+        };
+        let truth: Vec<u8> = match &example.faces {
+            Some(faces) => faces.iter().flat_map(one).collect(),
+            None => [&b"looked for"[..], self.finder.version().as_bytes(), &frames].concat(),
+        };
         let scale = format!("{}/{}", self.backbone.spatial_compression(), self.backbone.vae.temporal_compression_ratio);
         let faces = example.references.iter().map(|photo| {
             let known = format!("{:?} {:?}", photo.image.dimensions(), photo.face);
@@ -161,18 +145,31 @@ impl<'a> Preparation<'a> {
         }
     }
 
-    /// Face region on the latent grid, and landmarks.
-    fn put_truth(&self, key: &CacheKey, example: &Example) -> Result<(), EngineError> {
-        if self.cache.holds(key) {
-            return Ok(());
+    /// Face region on the latent grid, and landmarks, of faces that are known or found now.
+    fn put_truth(&self, key: &CacheKey, example: &Example) -> Result<(), Refusal> {
+        if !self.cache.holds(key) {
+            match &example.faces {
+                Some(faces) => self.put_faces(key, example, faces)?,
+                None => self.put_faces(key, example, &self.finder.find(&example.frames)?)?,
+            }
         }
+        if example.faces.is_none() {
+            let [landmarks] = self.cache.get(key, ["landmarks"])?;
+            if landmarks.iter::<f32>().all(f32::is_nan) {
+                return Err(Refusal::Broken("no face is seen in it, or too small a face".into()));
+            }
+        }
+        Ok(())
+    }
+
+    fn put_faces(&self, key: &CacheKey, example: &Example, faces: &[Option<TargetFace>]) -> Result<(), EngineError> {
         let (scale, ratio) = (self.backbone.spatial_compression(), self.backbone.vae.temporal_compression_ratio);
         let (width, height) = example.frames[0].dimensions();
         let (columns, rows) = (width as usize / scale, height as usize / scale);
         let frames = example.frames.len();
         let latent_frames = (frames - 1) / ratio + 1;
         let mut region = vec![0f32; latent_frames * rows * columns];
-        for (frame, face) in example.faces.iter().enumerate() {
+        for (frame, face) in faces.iter().enumerate() {
             let Some(face) = face else { continue };
             // The first latent frame stands for one frame, all others for `ratio`.
             let (latent, share) = if frame == 0 { (0, 1.0) } else { (frame.div_ceil(ratio), ratio as f32) };
@@ -184,8 +181,7 @@ impl<'a> Preparation<'a> {
                 }
             }
         }
-        let landmarks: Vec<f32> = example
-            .faces
+        let landmarks: Vec<f32> = faces
             .iter()
             .flat_map(|face| face.as_ref().map_or([[f32::NAN; 2]; 5], |face| face.landmarks))
             .flatten()
@@ -251,46 +247,51 @@ impl<'a> Preparation<'a> {
         Ok(())
     }
 
-    /// Returns the examples in whose photos no face was found.
+    /// Leaves out examples in whose photos no face is found.
     fn encode_faces(
         &self,
-        found: &[Found],
+        found: Vec<Found>,
         examples: &dyn Examples,
         frames: usize,
+        skipped: &mut Skipped<'_>,
         control: &mut Control<'_>,
-    ) -> Result<HashSet<usize>, EngineError> {
-        let missing = self.missing(found, |item| item.faces.iter().collect());
-        let (mut bad, mut skipped) = (HashSet::new(), Skipped::new(self, examples.len()));
-        if missing.is_empty() {
-            return Ok(bad);
+    ) -> Result<Vec<Item>, EngineError> {
+        let cached = |found: &Found| found.item.faces.iter().all(|key| self.cache.holds(key));
+        if found.iter().all(cached) {
+            return Ok(found.into_iter().map(|found| found.item).collect());
         }
         let reader = FaceReader::load(self.encoders, &FaceOptions::default(), self.device)?;
-        for (done, found) in missing.into_iter().enumerate() {
+        let mut items = Vec::new();
+        for (done, found) in found.into_iter().enumerate() {
             advance(control, 3 * examples.len() + done)?;
-            let example = self.again(examples, found, frames)?;
-            for (photo, key) in example.references.iter().zip(&found.item.faces) {
-                if self.cache.holds(key) {
-                    continue;
-                }
-                let face = photo.face.or_else(|| reader.largest_face(&photo.image));
-                let features = face.map(|face| reader.features(&photo.image, &face)).transpose()?.flatten();
-                let Some(features) = features else {
-                    bad.insert(found.index);
-                    skipped.add(&examples.key(found.index), "no face in a reference photo")?;
-                    break;
-                };
-                let FaceFeatures { id_embeds, vision_last, vision_penultimate } = features;
-                self.cache.put(
-                    key,
-                    &[
-                        ("id_embeds", id_embeds.into_data()),
-                        ("vision_last", half(vision_last)),
-                        ("vision_penultimate", half(vision_penultimate)),
-                    ],
-                )?;
+            if !cached(&found) && !self.put_features(&found.item, &self.again(examples, &found, frames)?, &reader)? {
+                skipped.add(&examples.key(found.index), "no face in a reference photo")?;
+                continue;
             }
+            items.push(found.item);
         }
-        Ok(bad)
+        Ok(items)
+    }
+
+    /// Whether there is a face in each reference photo.
+    fn put_features(&self, item: &Item, example: &Example, reader: &FaceReader<'_>) -> Result<bool, EngineError> {
+        for (photo, key) in example.references.iter().zip(&item.faces) {
+            if self.cache.holds(key) {
+                continue;
+            }
+            let face = photo.face.or_else(|| reader.largest_face(&photo.image));
+            let features = face.map(|face| reader.features(&photo.image, &face)).transpose()?.flatten();
+            let Some(FaceFeatures { id_embeds, vision_last, vision_penultimate }) = features else { return Ok(false) };
+            self.cache.put(
+                key,
+                &[
+                    ("id_embeds", id_embeds.into_data()),
+                    ("vision_last", half(vision_last)),
+                    ("vision_penultimate", half(vision_penultimate)),
+                ],
+            )?;
+        }
+        Ok(true)
     }
 
     /// Items of which something is not cached; each missing content once.
@@ -305,8 +306,9 @@ impl<'a> Preparation<'a> {
 
     /// An example that could be read a moment ago.
     fn again(&self, examples: &dyn Examples, found: &Found, frames: usize) -> Result<Example, EngineError> {
-        self.example(examples, found.index, frames)
-            .map_err(|reason| TrainError::DataChanged { key: examples.key(found.index), reason }.into())
+        let changed = |reason| changed(examples.key(found.index), reason);
+        let example = examples.get(found.index).map_err(|error| changed(error.to_string()))?;
+        example.fit(self.sizes, frames).map_err(changed)
     }
 }
 
@@ -315,41 +317,6 @@ struct Found {
     item: Item,
     ids: Vec<u32>,
     mask: Vec<bool>,
-}
-
-/// Counts and lists broken examples.
-struct Skipped<'a> {
-    path: &'a Path,
-    count: usize,
-    most: f64,
-    all: usize,
-}
-
-impl<'a> Skipped<'a> {
-    fn new(preparation: &Preparation<'a>, all: usize) -> Self {
-        Self { path: preparation.skipped, count: 0, most: preparation.most_bad, all }
-    }
-
-    fn add(&mut self, key: &str, reason: &str) -> Result<(), EngineError> {
-        self.count += 1;
-        let mut file = File::options().create(true).append(true).open(self.path).map_err(EngineError::io(self.path))?;
-        writeln!(file, "{}", json!({"key": key, "reason": reason})).map_err(EngineError::io(self.path))?;
-        if self.count as f64 > self.most * self.all as f64 {
-            return Err(TrainError::TooManyBad {
-                count: self.count,
-                all: self.all,
-                key: key.to_owned(),
-                reason: reason.to_owned(),
-                list: self.path.to_owned(),
-            }
-            .into());
-        }
-        Ok(())
-    }
-}
-
-fn advance(control: &mut Control<'_>, done: usize) -> Result<(), EngineError> {
-    if control.advance(Stage::PrepareData, done as f64).is_break() { Err(EngineError::Cancelled) } else { Ok(()) }
 }
 
 fn digest<'b>(parts: impl IntoIterator<Item = &'b [u8]>) -> Vec<u8> {

@@ -7,6 +7,7 @@ use std::thread;
 use std::time::Instant;
 
 use serde::Serialize;
+use toml::Table;
 
 use super::checkpoint::{self, Checkpoints, State};
 use super::config::resolved;
@@ -15,15 +16,13 @@ use super::guard::Guard;
 use super::metrics::Metrics;
 use super::optimiser::{AdamW, Parameter, global_norm, scale};
 use super::parameters::Gradients;
+use super::survey::begin_list;
 use super::{GuardConfig, Losses, OptimiserConfig, RunConfig, TrainError};
 use crate::EngineError;
 use crate::event::{Control, Event, Stage, Training};
 
 /// What is trained, and by which loss. The run loop does all else.
 pub trait Objective: Sync {
-    /// What is trained, in a word: the `KIND` of `magicmirror train KIND`.
-    fn kind(&self) -> &'static str;
-
     /// The trained parameters as they are at the start of a run, in a fixed order.
     fn parameters(&self) -> Vec<Parameter>;
 
@@ -88,6 +87,8 @@ pub struct MicroBatch {
 /// What a run is started with.
 #[derive(Debug)]
 pub struct RunRequest<'a, C> {
+    /// What is trained, in a word: the `KIND` of `magicmirror train KIND`.
+    pub kind: &'static str,
     /// The run's folder.
     pub folder: &'a Path,
     /// Whether to go on with the run in the folder.
@@ -105,13 +106,25 @@ pub struct RunRequest<'a, C> {
 }
 
 impl<C: Serialize> RunRequest<'_, C> {
-    /// Whether the folder takes this run, for objectives that take long to prepare; writes nothing of the run yet.
+    /// Trains what `prepare` makes, which may take long: whether the folder takes this run is checked before. `prepare` is
+    /// told where to list broken examples.
     ///
     /// # Errors
-    /// As [`train`].
-    pub fn check(&self, kind: &str) -> Result<(), EngineError> {
-        let about = About { kind, config: &resolved(self.config), weights: &self.weights };
-        RunFolder::open(self.folder, self.resume, &about).map(drop)
+    /// As [`train`], and those of `prepare`.
+    pub(super) fn start<O: Objective>(
+        &self,
+        control: &mut Control<'_>,
+        prepare: impl FnOnce(&Path, &mut Control<'_>) -> Result<O, EngineError>,
+    ) -> Result<Finished, EngineError> {
+        self.run.validate()?;
+        self.optimiser.validate()?;
+        RunFolder::open(self.folder, self.resume, &self.about(&resolved(self.config)))?;
+        let mut objective = prepare(&begin_list(self.folder)?, control)?;
+        train(&mut objective, self, control)
+    }
+
+    fn about<'b>(&'b self, config: &'b Table) -> About<'b> {
+        About { kind: self.kind, config, weights: &self.weights }
     }
 }
 
@@ -140,7 +153,7 @@ pub fn train<O: Objective, C: Serialize>(
     request.run.validate()?;
     request.optimiser.validate()?;
     let config = resolved(request.config);
-    let about = About { kind: objective.kind(), config: &config, weights: &request.weights };
+    let about = request.about(&config);
     let folder = RunFolder::open(request.folder, request.resume, &about)?;
     folder.begin(&about)?;
     let checkpoints = Checkpoints::new(&folder.path);

@@ -3,41 +3,15 @@
 
 use std::path::{Path, PathBuf};
 
-use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
-use super::loss::LossConfig;
-use super::objective::{AdapterObjective, DataOptions, ModelConfig, WeightedExamples, weight_hashes};
-use super::plan::TrainingPlan;
-use super::validation::ValidationConfig;
-use super::{
-    Finished, FrameSize, GuardConfig, OptimiserConfig, RunConfig, RunRequest, SourceConfig, TrainError, train,
-};
+use super::objective::WeightedExamples;
+use super::stage::{StageConfig, StageData};
+use super::{FrameSize, SourceConfig, TrainError, sources};
 use crate::EngineError;
-use crate::event::Control;
 
-/// Configuration of `train video`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct VideoConfig {
-    /// Backbone and adapter: that of stage 1.
-    pub model: ModelConfig,
-    /// Clips, images and reference photos.
-    pub data: VideoData,
-    /// Weights of the loss's parts.
-    #[serde(default)]
-    pub loss: LossConfig,
-    /// Length and batch.
-    pub run: RunConfig,
-    /// AdamW.
-    pub optimiser: OptimiserConfig,
-    /// When to stop by itself.
-    #[serde(default)]
-    pub guard: GuardConfig,
-    /// What is rendered every now and then.
-    #[serde(default)]
-    pub validation: ValidationConfig,
-}
+/// Configuration of `train video`; its adapter is that of stage 1.
+pub type VideoConfig = StageConfig<VideoData>;
 
 /// Section `[data]` of `train video`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -53,6 +27,8 @@ pub struct VideoData {
     pub image_share: f64,
     /// Frames of a clip that are trained: 4k + 1, from its start.
     pub frames: usize,
+    /// Frames per second that are taken of clips of your own; 8 if absent, as CogVideoX was trained (1.5: 16).
+    pub fps: Option<f64>,
     /// Sizes that are trained; each clip takes that of the nearest shape.
     pub sizes: Vec<FrameSize>,
     /// Folder for latents, text embeddings and face features; runs may share it.
@@ -62,19 +38,17 @@ pub struct VideoData {
     pub most_bad: f64,
 }
 
-impl VideoConfig {
-    /// Checks every number that can be checked without models and data.
-    ///
-    /// # Errors
-    /// When one is out of range, or there are images but no share for them, or the other way round.
-    pub fn validate(&self) -> Result<(), TrainError> {
-        self.run.validate()?;
-        self.optimiser.validate()?;
-        self.loss.validate()?;
+impl StageData for VideoData {
+    const KIND: &'static str = "video";
+
+    fn validate(&self) -> Result<(), TrainError> {
         let out_of_range = |key, value: String, rule| Err(TrainError::OutOfRange { key, value, rule });
-        let VideoData { frames, images, image_share, .. } = &self.data;
+        let Self { frames, fps, images, image_share, .. } = self;
         if frames % 4 != 1 {
             return out_of_range("data.frames", frames.to_string(), "be 4k + 1, as 49");
+        }
+        if let Some(fps) = fps.filter(|fps| !(0.1..=240.0).contains(fps)) {
+            return out_of_range("data.fps", fps.to_string(), "be 0.1 to 240");
         }
         if !(0.0..1.0).contains(image_share) || images.is_empty() != (*image_share <= 0.0) {
             let rule = "be at least 0 and below 1, and above 0 exactly where data.images names data sets";
@@ -83,48 +57,27 @@ impl VideoConfig {
         Ok(())
     }
 
-    /// The data sets of the configuration, training split.
-    ///
-    /// # Errors
-    /// When one cannot be opened.
-    pub fn examples(&self) -> Result<Vec<WeightedExamples>, EngineError> {
-        let VideoData { clips, images, image_share, frames, .. } = &self.data;
-        Ok(mix(super::people::open(clips, *frames)?, super::people::open(images, 1)?, *image_share))
+    fn examples(&self) -> Result<Vec<WeightedExamples>, EngineError> {
+        let Self { clips, images, image_share, frames, fps, .. } = self;
+        Ok(mix(sources::open(clips, *frames, *fps)?, sources::open(images, 1, None)?, *image_share))
     }
 
-    /// The memory that such a run needs, with four reference photos.
-    ///
-    /// # Errors
-    /// When a model's configuration cannot be read.
-    pub fn plan(&self) -> Result<TrainingPlan, EngineError> {
-        let Self { model, data, loss, run, optimiser, .. } = self;
-        TrainingPlan::new(model, loss, run, optimiser, &data.sizes, self.data.frames, 4)
+    /// Clips have up to four reference photos.
+    fn largest(&self) -> [usize; 2] {
+        [self.frames, 4]
     }
-}
 
-/// Trains an adapter on clips and images, one replica a device. `examples` are those of `config.data`, with weights that
-/// keep its share of images ([`mix`]).
-///
-/// # Errors
-/// When configuration, data or weights do not fit, a file cannot be read or written, or the loss goes wrong.
-pub fn train_video(
-    config: &VideoConfig,
-    examples: &[WeightedExamples],
-    folder: &Path,
-    resume: bool,
-    devices: &[Device],
-    control: &mut Control<'_>,
-) -> Result<Finished, EngineError> {
-    config.validate()?;
-    let VideoConfig { model, data, loss, run, optimiser, guard, validation } = config;
-    let options = DataOptions { cache: &data.cache, sizes: &data.sizes, most_bad: data.most_bad };
-    let weights = weight_hashes(model)?;
-    let request = RunRequest { folder, resume, config, run, optimiser, guard, weights };
-    request.check("video")?;
-    let mut objective = AdapterObjective::prepare(
-        "video", model, loss, validation, run.seed, options, examples, folder, devices, control,
-    )?;
-    train(&mut objective, &request, control)
+    fn sizes(&self) -> &[FrameSize] {
+        &self.sizes
+    }
+
+    fn cache(&self) -> &Path {
+        &self.cache
+    }
+
+    fn most_bad(&self) -> f64 {
+        self.most_bad
+    }
 }
 
 /// Clips and images in one list; their weights are scaled so that images have a given share.

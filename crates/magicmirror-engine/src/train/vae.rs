@@ -20,17 +20,20 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::data::{Example, Examples};
 use super::export::{has_weights, hashes, save_half};
-use super::footage::{Footage, Shot, Window};
+use super::people::People;
 use super::random::{self, Draw};
+use super::survey::{Skipped, Sound, survey};
+use super::window::Window;
 use super::{
     Finished, GuardConfig, Losses, MicroBatch, Objective, OptimiserConfig, Parameter, ParameterSet, RunConfig,
-    RunRequest, TrainError, train,
+    RunRequest, TrainError,
 };
 use crate::EngineError;
 use crate::backbone::read_json;
-use crate::dataset::{Dataset, Kind, Split};
-use crate::event::Control;
+use crate::dataset::{Kind, Split};
+use crate::event::{Control, Stage};
 use crate::frames::rgb_from_frames;
 
 /// Stem of the weights' file.
@@ -76,6 +79,9 @@ pub struct VaeData {
     pub clip_frames: usize,
     /// Height and width of what is cut out of a frame; whole frames if absent.
     pub crop: Option<[usize; 2]>,
+    /// Part of the examples that may be broken before the run stops.
+    #[serde(default = "super::most_bad")]
+    pub most_bad: f64,
 }
 
 fn nine() -> usize {
@@ -113,15 +119,19 @@ pub fn train_vae(
     device: &Device,
     control: &mut Control<'_>,
 ) -> Result<Finished, EngineError> {
-    let dataset = Dataset::open(&config.data.folder)?;
-    let pictures = dataset.samples(Kind::Pair, Split::Train)?;
-    let clips = dataset.samples(Kind::Clip, Split::Train)?;
-    let held_out = dataset.samples(Kind::Pair, Split::Validation)?;
-    let footage: [&dyn Footage; 3] = [&pictures, &clips, &held_out];
-    let mut objective = VaeObjective::new(config.clone(), footage, device.clone().autodiff())?;
-    let VaeTraining { run, optimiser, guard, .. } = config;
-    let weights = hashes(&[("vae", &config.vae, STEM)])?;
-    train(&mut objective, &RunRequest { folder, resume, config, run, optimiser, guard, weights }, control)
+    let VaeTraining { run, optimiser, guard, vae, data, .. } = config;
+    let open = |kind, split| People::open(&data.folder, kind, split);
+    let pictures = open(Kind::Pair, Split::Train)?;
+    let clips = open(Kind::Clip, Split::Train)?;
+    let held_out = open(Kind::Pair, Split::Validation)?;
+    let weights = hashes(&[("vae", vae, STEM)])?;
+    RunRequest { kind: "vae", folder, resume, config, run, optimiser, guard, weights }.start(
+        control,
+        |skipped, control| {
+            let examples: [&dyn Examples; 3] = [&pictures, &clips, &held_out];
+            VaeObjective::new(config.clone(), examples, device.clone().autodiff(), skipped, control)
+        },
+    )
 }
 
 /// The objective.
@@ -133,21 +143,23 @@ struct VaeObjective<'a> {
     vae: Vae,
     set: ParameterSet,
     initial: Vec<Parameter>,
-    pictures: &'a dyn Footage,
-    clips: &'a dyn Footage,
-    held_out: &'a dyn Footage,
+    pictures: Sound<'a>,
+    clips: Sound<'a>,
+    held_out: Sound<'a>,
     device: Device,
 }
 
 impl<'a> VaeObjective<'a> {
-    /// `held_out` is what validations look at. The device must have autodiff.
+    /// Pictures, clips, and what validations look at. The device must have autodiff.
     ///
     /// # Errors
-    /// When the autoencoder's folder cannot be read, or there is nothing to learn from.
+    /// When the autoencoder's folder cannot be read, there is nothing to learn from, or too much is broken.
     fn new(
         config: VaeTraining,
-        [pictures, clips, held_out]: [&'a dyn Footage; 3],
+        examples: [&'a dyn Examples; 3],
         device: Device,
+        skipped: &Path,
+        control: &mut Control<'_>,
     ) -> Result<Self, EngineError> {
         let path = config.vae.join("config.json");
         let json: Value = read_json(&path, "VAE configuration")?;
@@ -164,7 +176,8 @@ impl<'a> VaeObjective<'a> {
             let rule = "be a number of frames that is decoded to as many, as 9 or 17";
             return Err(TrainError::OutOfRange { key: "data.clip_frames", value: frames.to_string(), rule }.into());
         }
-        if (share > 0.0 && clips.is_empty()) || (share < 1.0 && pictures.is_empty()) {
+        let [pictures, clips, held_out] = sound(&config.data, examples, skipped, control)?;
+        if (share > 0.0 && clips.len() == 0) || (share < 1.0 && pictures.len() == 0) {
             return Err(TrainError::NoExamples { path: config.data.folder.clone() }.into());
         }
         let started = has_weights(&config.vae, STEM);
@@ -191,21 +204,17 @@ impl<'a> VaeObjective<'a> {
     fn sample(&self, step: u64, position: usize) -> Result<(Tensor<4>, Tensor<4>), EngineError> {
         let VaeTraining { run, data, .. } = &self.config;
         let clips = self.sees_clips(step);
-        let footage = if clips { self.clips } else { self.pictures };
+        let examples = if clips { &self.clips } else { &self.pictures };
         let draw = step * run.batch as u64 + position as u64;
-        let shot = footage.get(random::sample(footage.len(), run.seed, draw))?;
+        let example = examples.get(random::sample(examples.len(), run.seed, draw))?;
         let frames = if clips { data.clip_frames } else { 1 };
-        if shot.frames.len() < frames {
-            let reason = format!("a clip has {} frames, data.clip_frames is {frames}", shot.frames.len());
-            return Err(TrainError::DataChanged { key: format!("sample {draw}"), reason }.into());
-        }
-        let first = random::below(shot.frames.len() - frames + 1, run.seed, step, position, Draw::Frame);
-        let window = self.window(&shot, step, position);
-        Ok(shot.tensors(first, frames, window, &self.device))
+        let first = random::below(example.frames.len() - frames + 1, run.seed, step, position, Draw::Frame);
+        let window = self.window(&example, step, position);
+        Ok(example.tensors(first, frames, window, &self.device))
     }
 
-    fn window(&self, shot: &Shot, step: u64, position: usize) -> Window {
-        let (width, height) = shot.frames[0].dimensions();
+    fn window(&self, example: &Example, step: u64, position: usize) -> Window {
+        let (width, height) = example.frames[0].dimensions();
         let whole = [height as usize, width as usize].map(|side| side - side % self.shape.spatial_compression_ratio());
         let [rows, columns] = self.config.data.crop.unwrap_or(whole);
         let (rows, columns) = (rows.min(whole[0]), columns.min(whole[1]));
@@ -241,16 +250,16 @@ impl<'a> VaeObjective<'a> {
 
     /// `1 / standard deviation` of the latents' means.
     fn scaling_factor(&self, vae: &Vae) -> Result<f64, EngineError> {
-        let footage = if self.pictures.is_empty() { self.clips } else { self.pictures };
-        let count = MEASURED.min(footage.len());
+        let examples = if self.pictures.len() == 0 { &self.clips } else { &self.pictures };
+        let count = MEASURED.min(examples.len());
         let (mut sum, mut squares, mut values) = (0.0, 0.0, 0.0);
         for index in 0..count {
-            let shot = footage.get(index * footage.len() / count)?;
-            let (width, height) = shot.frames[0].dimensions();
+            let example = examples.get(index * examples.len() / count)?;
+            let (width, height) = example.frames[0].dimensions();
             let [width, height] =
                 [width, height].map(|side| side as usize - side as usize % self.shape.spatial_compression_ratio());
             let window = Window { x: 0, y: 0, width, height };
-            let (frames, _) = shot.tensors(0, 1, window, &self.device.clone().without_autodiff());
+            let (frames, _) = example.tensors(0, 1, window, &self.device.clone().without_autodiff());
             let posterior =
                 vae.encoder.encode(frames.unsqueeze(), Tiling::Off, &mut |_, _| ControlFlow::Continue(()))?;
             let means = posterior.mean;
@@ -265,10 +274,6 @@ impl<'a> VaeObjective<'a> {
 }
 
 impl Objective for VaeObjective<'_> {
-    fn kind(&self) -> &'static str {
-        "vae"
-    }
-
     fn parameters(&self) -> Vec<Parameter> {
         self.initial.clone()
     }
@@ -320,12 +325,12 @@ impl Objective for VaeObjective<'_> {
         let (mut whole, mut face) = ((0.0, 0.0), (0.0, 0.0));
         for index in 0..VALIDATED.min(self.held_out.len()) {
             control.check()?;
-            let shot = self.held_out.get(index)?;
-            let (width, height) = shot.frames[0].dimensions();
+            let example = self.held_out.get(index)?;
+            let (width, height) = example.frames[0].dimensions();
             let [width, height] =
                 [width, height].map(|side| side as usize - side as usize % self.shape.spatial_compression_ratio());
             let window = Window { x: 0, y: 0, width, height };
-            let (frames, faces) = shot.tensors(0, 1, window, &self.device.clone().without_autodiff());
+            let (frames, faces) = example.tensors(0, 1, window, &self.device.clone().without_autodiff());
             let (_, decoded) = Self::reconstruct(&vae, frames.clone().unsqueeze(), |_| None)?;
             let error = decoded.clone().clamp(-1.0, 1.0) - frames.clone().unsqueeze();
             let squares = error.clone() * error;
@@ -356,6 +361,46 @@ impl Objective for VaeObjective<'_> {
         save_half(&folder.join(format!("{STEM}.safetensors")), "", parameters)?;
         let text = serde_json::to_string_pretty(&json).expect("JSON prints");
         Ok(write_aside(&folder.join("config.json"), text.as_bytes())?)
+    }
+}
+
+/// Those pictures, clips and held-out pictures that can be learnt from.
+fn sound<'a>(
+    data: &VaeData,
+    examples: [&'a dyn Examples; 3],
+    skipped: &Path,
+    control: &mut Control<'_>,
+) -> Result<[Sound<'a>; 3], EngineError> {
+    let clips = if data.clips > 0.0 { usize::MAX } else { 0 };
+    let parts = [(usize::MAX, 1), (clips, data.clip_frames), (VALIDATED, 1)];
+    let counts: [usize; 3] = std::array::from_fn(|part| examples[part].len().min(parts[part].0));
+    let total = counts.iter().sum();
+    let mut skipped = Skipped::new(skipped, data.most_bad, total);
+    control.stage(Stage::PrepareData, total as f64, |control| {
+        let (mut done, mut found) = (0, Vec::new());
+        for ((examples, count), (_, frames)) in examples.into_iter().zip(counts).zip(parts) {
+            let indices = survey(examples, count, done, &mut skipped, control, |index, example| {
+                check(&example, frames, data.crop)?;
+                Ok(index)
+            })?;
+            done += count;
+            found.push(Sound::new(examples, indices));
+        }
+        Ok(found.try_into().unwrap_or_else(|_| unreachable!("one for each part")))
+    })
+}
+
+/// Whether something of that size can be cut out.
+fn check(example: &Example, frames: usize, crop: Option<[usize; 2]>) -> Result<(), String> {
+    if example.frames.len() < frames {
+        return Err(format!("it has {} frames, data.clip_frames is {frames}", example.frames.len()));
+    }
+    let (width, height) = example.frames[0].dimensions();
+    match crop {
+        Some([rows, columns]) if (height as usize) < rows || (width as usize) < columns => {
+            Err(format!("it is {width}x{height}, data.crop is [{rows}, {columns}]"))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -435,7 +480,7 @@ mod tests {
 
     use magicmirror_models::vae::{VaeDecoder, VaeEncoder};
 
-    use super::super::footage::drawn::{Drawn, losses, short_run};
+    use super::super::drawn::{Drawn, listed, losses, short_run};
     use super::*;
 
     const SHAPE: &str = r#"{"_class_name": "AutoencoderKLCogVideoX", "block_out_channels": [8, 8, 16],
@@ -443,17 +488,16 @@ mod tests {
         "up_block_types": ["CogVideoXUpBlock3D", "CogVideoXUpBlock3D", "CogVideoXUpBlock3D"],
         "latent_channels": 4, "layers_per_block": 1, "norm_num_groups": 4, "scaling_factor": 1.0}"#;
 
-    fn train_on(footage: &Drawn, data: &str, steps: u64, folder: &Path) -> Finished {
+    fn train_on(drawn: &Drawn, data: &str, steps: u64, folder: &Path) -> Finished {
         fs::create_dir_all(folder.join("shape")).unwrap();
         fs::write(folder.join("shape/config.json"), SHAPE).unwrap();
         let config =
             format!("vae = {:?}\n{}[data]\nfolder = \"\"\n{data}", folder.join("shape"), short_run(steps, 1, 5e-3));
         let config: VaeTraining = toml::from_str(&config).unwrap();
-        let footage: [&dyn Footage; 3] = [footage; 3];
-        let mut objective = VaeObjective::new(config.clone(), footage, Device::flex().autodiff()).unwrap();
         let (run, cancelled) = (folder.join("run"), AtomicBool::new(false));
         let VaeTraining { run: length, optimiser, guard, .. } = &config;
         let request = RunRequest {
+            kind: "vae",
             folder: &run,
             resume: false,
             config: &config,
@@ -462,13 +506,16 @@ mod tests {
             guard,
             weights: BTreeMap::new(),
         };
-        train(&mut objective, &request, &mut Control::new(&mut |_| (), &cancelled)).unwrap()
+        let prepare = |skipped: &Path, control: &mut Control<'_>| {
+            VaeObjective::new(config.clone(), [drawn; 3], Device::flex().autodiff(), skipped, control)
+        };
+        request.start(&mut Control::new(&mut |_| (), &cancelled), prepare).unwrap()
     }
 
     #[test]
     fn one_picture_is_learnt_and_exported_for_the_ordinary_loaders() {
         let folder = tempfile::tempdir().unwrap();
-        let finished = train_on(&Drawn { identities: 1, frames: 1, side: 16 }, "", 150, folder.path());
+        let finished = train_on(&Drawn { identities: 1, frames: 1, side: 16, broken: None }, "", 150, folder.path());
         let absolute = losses(&folder.path().join("run"), "absolute");
         assert!(absolute[149] < absolute[0] / 5.0, "{} of {}", absolute[149], absolute[0]);
         assert!(folder.path().join("run/validation/step-00000150/reconstructions.png").is_file());
@@ -485,10 +532,11 @@ mod tests {
     }
 
     #[test]
-    fn clips_are_learnt_from_crops() {
+    fn clips_are_learnt_from_crops_and_broken_ones_left_out() {
         let folder = tempfile::tempdir().unwrap();
-        let data = "clips = 1.0\nclip_frames = 9\ncrop = [16, 16]";
-        train_on(&Drawn { identities: 1, frames: 11, side: 24 }, data, 60, folder.path());
+        let data = "clips = 1.0\nclip_frames = 9\ncrop = [16, 16]\nmost_bad = 0.5";
+        train_on(&Drawn { identities: 2, frames: 11, side: 24, broken: Some(0) }, data, 60, folder.path());
+        assert_eq!(listed(&folder.path().join("run")), ["drawn-0"; 3], "as a picture, as a clip and held out");
         let absolute = losses(&folder.path().join("run"), "absolute");
         let late = absolute[50..].iter().sum::<f64>() / 10.0;
         assert!(late < absolute[0] / 2.0, "{late} of {}", absolute[0]);

@@ -46,10 +46,6 @@ impl Fit {
 }
 
 impl Objective for Fit {
-    fn kind(&self) -> &'static str {
-        "fit"
-    }
-
     fn parameters(&self) -> Vec<Parameter> {
         self.initial.clone()
     }
@@ -152,6 +148,7 @@ fn run(
     stop: Option<u64>,
 ) -> Result<Finished, EngineError> {
     let request = RunRequest {
+        kind: "fit",
         folder,
         resume,
         config,

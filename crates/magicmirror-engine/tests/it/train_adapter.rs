@@ -11,7 +11,7 @@ use magicmirror_engine::identity::DetectedFace;
 use magicmirror_engine::train::{
     Example, Examples, Finished, FrameSize, GuardConfig, ImageConfig, ImageData, LearningRate, LossConfig, ModelConfig,
     OptimiserConfig, ReferencePhoto, RunConfig, SourceConfig, TargetFace, TrainError, ValidationConfig, VideoConfig,
-    VideoData, WeightedExamples, mix, train_image, train_video,
+    VideoData, WeightedExamples, mix, train_stage,
 };
 use magicmirror_engine::{Control, EngineError, Event};
 use magicmirror_testkit::repository;
@@ -45,9 +45,10 @@ impl Examples for Drawn {
         let known = DetectedFace { bounds: [20.0, 20.0, 44.0, 44.0], score: 1.0, landmarks: known.landmarks };
         Ok(Example {
             frames,
-            faces: faces.into_iter().map(Some).collect(),
+            faces: Some(faces.into_iter().map(Some).collect()),
             caption: format!("a man img walking in the {}", ["park", "street", "room"][index % 3]),
             references: vec![ReferencePhoto { image: photo, face: Some(known) }],
+            identity: None,
         })
     }
 }
@@ -63,7 +64,7 @@ fn face(width: u32, height: u32, shift: f32, index: usize) -> (RgbImage, TargetF
     let mask = (0..width * height).map(|i| if distance(i % width, i / width) < radius { 255 } else { 0 }).collect();
     let at = |x: f32, y: f32| [x0 + x, y0 + y];
     let landmarks = [at(-4.0, -3.0), at(4.0, -3.0), at(0.0, 1.0), at(-3.0, 5.0), at(3.0, 5.0)];
-    (image, TargetFace { landmarks, mask })
+    (image, TargetFace { bounds: [x0 - radius, y0 - radius, x0 + radius, y0 + radius], landmarks, mask })
 }
 
 /// A folder with `backbone/` and `adapter/`.
@@ -140,7 +141,7 @@ impl Lab {
     ) -> Result<Finished, EngineError> {
         let examples = [weighted(drawn)];
         let devices = vec![Device::flex(); replicas];
-        stoppable(stop, |control| train_image(config, &examples, &self.path(run), resume, &devices, control))
+        stoppable(stop, |control| train_stage(config, &examples, &self.path(run), resume, &devices, control))
     }
 
     fn files(&self, folder: &str) -> BTreeMap<String, Vec<u8>> {
@@ -295,6 +296,7 @@ fn clips_and_images_train_together() {
             images: data.images,
             image_share: 0.5,
             frames: 5,
+            fps: None,
             sizes: data.sizes,
             cache: data.cache,
             most_bad: 0.0,
@@ -309,7 +311,45 @@ fn clips_and_images_train_together() {
     let images = vec![weighted(Drawn { count: 4, frames: 1, broken: Vec::new() })];
     let examples = mix(clips, images, config.data.image_share);
     let finished =
-        stoppable(None, |control| train_video(&config, &examples, &lab.path("run"), false, &[Device::flex()], control));
+        stoppable(None, |control| train_stage(&config, &examples, &lab.path("run"), false, &[Device::flex()], control));
     assert!(finished.unwrap().complete);
     assert_eq!(metrics(&lab.path("run")).len(), 2);
+}
+
+#[test]
+fn photos_of_ones_own_train_with_faces_that_are_found() {
+    let lab = Lab::new();
+    let portrait = magicmirror_media::read_photo(repository().join("assets/photos/astronaut.png")).unwrap();
+    fs::create_dir(lab.path("photos")).unwrap();
+    let photo = |name: &str| lab.path("photos").join(name);
+    magicmirror_media::write_png(photo("a.png"), &portrait).unwrap();
+    magicmirror_media::write_png(photo("b.png"), &RgbImage::new(300, 300)).unwrap();
+    fs::write(photo("c.png"), "not a picture").unwrap();
+    magicmirror_media::write_png(photo("d.png"), &portrait).unwrap();
+    for (name, caption) in [("a", "a woman img in orange"), ("b", "a woman img"), ("c", "a woman img"), ("d", "a tree")]
+    {
+        fs::write(photo(&format!("{name}.txt")), caption).unwrap();
+    }
+    let mut config = lab.config(2);
+    config.data.images = vec![SourceConfig { path: lab.path("photos"), weight: 1.0 }];
+    config.data.sizes = vec![FrameSize { width: 224, height: 224 }];
+    config.data.most_bad = 0.8;
+    config.loss.region_probability = 1.0;
+    let examples = magicmirror_engine::train::StageData::examples(&config.data).unwrap();
+    for run in ["first", "again"] {
+        let train = |control: &mut Control<'_>| {
+            train_stage(&config, &examples, &lab.path(run), false, &[Device::flex()], control)
+        };
+        assert!(stoppable(None, train).unwrap().complete);
+        let skipped = fs::read_to_string(lab.path(run).join("skipped.jsonl")).unwrap();
+        let expected = [("photos/b\"", "no face"), ("photos/c\"", "c.png"), ("photos/d\"", "person")];
+        assert_eq!(skipped.lines().count(), 3, "{skipped}");
+        for (line, (key, reason)) in skipped.lines().zip(expected) {
+            assert!(line.contains(key) && line.contains(reason), "{line}");
+        }
+        let lines = metrics(&lab.path(run));
+        assert!(lines.iter().all(|line| line["loss/region"].is_number()), "the face is known: {lines:?}");
+    }
+    let cached = lab.files("cache").len();
+    assert_eq!(cached, 5, "truth of two pictures, text, latents and features of one");
 }

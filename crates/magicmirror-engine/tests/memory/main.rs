@@ -19,7 +19,7 @@ use magicmirror_engine::{Control, Event, Stage};
 use magicmirror_models::adapter::FaceFeatures;
 use magicmirror_models::dit::{Dit, DitConfig};
 use magicmirror_models::text::{T5Config, T5Encoder};
-use magicmirror_models::vae::{Tiling, Vae, VaeConfig};
+use magicmirror_models::vae::{CausalState, Tiling, Vae, VaeConfig, VaeDecoder};
 use magicmirror_models::weights::{Init, Params, Precision, initialise, named_tensors, save_safetensors};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -207,6 +207,38 @@ fn table() {
         for Measured { stage, planned, peak } in stages {
             eprintln!("    {stage}: {} {}", Bytes(planned), Bytes(peak));
         }
+    }
+}
+
+/// What the identity loss holds, in tensors of full frames and fewest channels: the difference between two sizes, so that
+/// weights do not count. See `DECODER_TENSORS` in `train/plan.rs`.
+#[test]
+#[ignore = "a table for people; takes a minute and 3 GB"]
+fn decoder_gradients() {
+    // The released decoder at a quarter of its widths.
+    let config = VaeConfig { block_out_channels: vec![32, 64, 64, 128], ..VaeConfig::cogvideox() };
+    let device = Device::flex().autodiff();
+    let (decoder, _) = initialise(1, &device, |params| VaeDecoder::new(&config, params));
+    let decoder = decoder.no_grad();
+    // One latent frame for an image; two, which are eight frames, for a frame of a clip.
+    for (latent_frames, frames) in [(1, 1), (2, 8)] {
+        let held = [96, 192].map(|side| {
+            let (shape, spread) = ([1, config.latent_channels, latent_frames, side / 8, side / 8], Init::Normal(1.0));
+            let latents = initialise(1, &device, |params| params.tensor("latents", shape, spread).val()).0;
+            forget_peak();
+            let before = memory::peak().unwrap();
+            let out = decoder.forward(latents.require_grad(), &mut CausalState::new(1));
+            assert_eq!(out.dims(), [1, 3, frames, side, side]);
+            out.sum().backward();
+            let tensor = 4 * frames * side * side * config.block_out_channels[0];
+            (memory::peak().unwrap().saturating_sub(before) as f64, tensor as f64)
+        });
+        let [(small, one), (large, other)] = held;
+        println!(
+            "{frames} frames: {:.0} tensors of a further pixel, {:.0} of all",
+            (large - small) / (other - one),
+            large / other
+        );
     }
 }
 

@@ -5,7 +5,7 @@ use burn::tensor::{Tensor, activation::relu, activation::sigmoid};
 
 use super::correlation::CHANNELS;
 use super::raft::HIDDEN;
-use crate::nn::{Conv2d, RectangularConv2d};
+use crate::nn::Conv2d;
 use crate::weights::Params;
 
 /// Motion encoder, recurrent unit and the two heads.
@@ -99,15 +99,18 @@ impl RecurrentUnit {
 
 #[derive(Module, Debug)]
 struct GatedStep {
-    update: RectangularConv2d,
-    reset: RectangularConv2d,
-    candidate: RectangularConv2d,
+    update: Conv2d,
+    reset: Conv2d,
+    candidate: Conv2d,
 }
 
 impl GatedStep {
     fn new(params: &mut Params<'_, '_>, number: usize, kernel: [usize; 2]) -> Self {
-        let mut conv =
-            |gate: char| RectangularConv2d::new(params, &format!("conv{gate}{number}"), 3 * HIDDEN, HIDDEN, kernel);
+        let padding = kernel.map(|side| side / 2);
+        let mut conv = |gate: char| {
+            let name = format!("conv{gate}{number}");
+            Conv2d::new(params, &name, 3 * HIDDEN, HIDDEN, kernel).with_padding(padding)
+        };
         Self { update: conv('z'), reset: conv('r'), candidate: conv('q') }
     }
 

@@ -1,10 +1,26 @@
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
-use burn::tensor::module::conv2d;
-use burn::tensor::ops::ConvOptions;
 
 use super::kernels::{self, ConvolutionOptions};
 use crate::weights::{Init, Params};
+
+/// Height and width: one number for both, or each.
+pub trait Sides {
+    /// Height, width.
+    fn sides(self) -> [usize; 2];
+}
+
+impl Sides for usize {
+    fn sides(self) -> [usize; 2] {
+        [self; 2]
+    }
+}
+
+impl Sides for [usize; 2] {
+    fn sides(self) -> [usize; 2] {
+        self
+    }
+}
 
 /// A 2-D convolution with bias or without.
 #[derive(Module, Debug)]
@@ -14,21 +30,28 @@ pub struct Conv2d {
     #[module(skip)]
     stride: usize,
     #[module(skip)]
-    padding: [usize; 2],
+    padding: [[usize; 2]; 2],
 }
 
 impl Conv2d {
-    /// `name.weight` `[out, in, kernel, kernel]` and `name.bias` `[out]`; stride 1, no padding.
-    pub fn new(params: &mut Params<'_, '_>, name: &str, inputs: usize, outputs: usize, kernel: usize) -> Self {
+    /// `name.weight` `[out, in, height, width]` and `name.bias` `[out]`; stride 1, no padding.
+    pub fn new(params: &mut Params<'_, '_>, name: &str, inputs: usize, outputs: usize, kernel: impl Sides) -> Self {
         let conv = Self::without_bias(params, name, inputs, outputs, kernel);
         Self { bias: Some(params.at(name).tensor("bias", [outputs], Init::Zeros)), ..conv }
     }
 
     /// `name.weight` only.
-    pub fn without_bias(params: &mut Params<'_, '_>, name: &str, inputs: usize, outputs: usize, kernel: usize) -> Self {
-        let init = Init::fan_in(inputs * kernel * kernel);
-        let weight = params.at(name).tensor("weight", [outputs, inputs, kernel, kernel], init);
-        Self { weight, bias: None, stride: 1, padding: [0; 2] }
+    pub fn without_bias(
+        params: &mut Params<'_, '_>,
+        name: &str,
+        inputs: usize,
+        outputs: usize,
+        kernel: impl Sides,
+    ) -> Self {
+        let [height, width] = kernel.sides();
+        let init = Init::fan_in(inputs * height * width);
+        let weight = params.at(name).tensor("weight", [outputs, inputs, height, width], init);
+        Self { weight, bias: None, stride: 1, padding: [[0; 2]; 2] }
     }
 
     /// Sets the stride, the same both ways.
@@ -38,17 +61,17 @@ impl Conv2d {
         self
     }
 
-    /// Sets the zero padding, the same on all four sides.
+    /// Sets the zero padding, the same before and after.
     #[must_use]
-    pub fn with_padding(mut self, padding: usize) -> Self {
-        self.padding = [padding; 2];
+    pub fn with_padding(mut self, padding: impl Sides) -> Self {
+        self.padding = padding.sides().map(|padding| [padding; 2]);
         self
     }
 
     /// Sets the zero padding below and to the right only.
     #[must_use]
     pub fn with_padding_after(mut self, padding: usize) -> Self {
-        self.padding = [0, padding];
+        self.padding = [[0, padding]; 2];
         self
     }
 
@@ -68,54 +91,6 @@ impl Conv2d {
         let weight = self.weight.val().unsqueeze_dim(2);
         let options = ConvolutionOptions { stride: self.stride, padding: self.padding, repeat_first: false };
         kernels::convolution(x, weight, self.bias.as_ref().map(Param::val), options)
-    }
-}
-
-/// A 2-D convolution whose kernel need not be square, on Burn's own operation; zero padding that keeps the size where the
-/// kernel's sides are odd.
-#[derive(Module, Debug)]
-pub struct RectangularConv2d {
-    weight: Param<Tensor<4>>,
-    bias: Option<Param<Tensor<1>>>,
-    #[module(skip)]
-    stride: usize,
-    #[module(skip)]
-    padding: [usize; 2],
-}
-
-impl RectangularConv2d {
-    /// `name.weight` `[out, in, height, width]` only.
-    pub fn without_bias(
-        params: &mut Params<'_, '_>,
-        name: &str,
-        inputs: usize,
-        outputs: usize,
-        [height, width]: [usize; 2],
-    ) -> Self {
-        let init = Init::fan_in(inputs * height * width);
-        let weight = params.at(name).tensor("weight", [outputs, inputs, height, width], init);
-        Self { weight, bias: None, stride: 1, padding: [height / 2, width / 2] }
-    }
-
-    /// `name.weight` `[out, in, height, width]` and `name.bias` `[out]`.
-    pub fn new(params: &mut Params<'_, '_>, name: &str, inputs: usize, outputs: usize, kernel: [usize; 2]) -> Self {
-        let conv = Self::without_bias(params, name, inputs, outputs, kernel);
-        Self { bias: Some(params.at(name).tensor("bias", [outputs], Init::Zeros)), ..conv }
-    }
-
-    /// Sets the stride, the same both ways, and leaves the padding out.
-    #[must_use]
-    pub fn with_stride_unpadded(self, stride: usize) -> Self {
-        Self { stride, padding: [0; 2], ..self }
-    }
-
-    /// # Shapes
-    /// - x: `[batch, in, height, width]`
-    /// - output: `[batch, out, height', width']`, in the precision of `x`
-    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let weight = self.weight.val().cast(x.dtype());
-        let bias = self.bias.as_ref().map(|bias| bias.val().cast(x.dtype()));
-        conv2d(x, weight, bias, ConvOptions::new([self.stride; 2], self.padding, [1; 2], 1))
     }
 }
 
@@ -164,7 +139,7 @@ impl Conv3d {
     }
 
     fn convolve(&self, x: Tensor<5>, repeat_first: bool) -> Tensor<5> {
-        let options = ConvolutionOptions { stride: 1, padding: [self.spatial_padding; 2], repeat_first };
+        let options = ConvolutionOptions { stride: 1, padding: [[self.spatial_padding; 2]; 2], repeat_first };
         kernels::convolution(x, self.weight.val(), Some(self.bias.val()), options)
     }
 }

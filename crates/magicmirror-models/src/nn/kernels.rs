@@ -83,7 +83,7 @@ fn plain_linear<const D: usize>(x: Tensor<D>, weight: Tensor<2>, bias: Option<Te
     burn_linear(x, weight.transpose(), bias)
 }
 
-/// A convolution of x `[batch, in, frames, height, width]` with a weight `[out, in, depth, side, side]`.
+/// A convolution of x `[batch, in, frames, height, width]` with a weight `[out, in, depth, rows, columns]`.
 pub(super) fn convolution(
     x: Tensor<5>,
     weight: Tensor<5>,
@@ -108,7 +108,7 @@ fn plain_convolution(
     bias: Option<Tensor<1>>,
     options: ConvolutionOptions,
 ) -> Tensor<5> {
-    let ConvolutionOptions { stride, padding: [before, after], repeat_first } = options;
+    let ConvolutionOptions { stride, padding, repeat_first } = options;
     let x = if repeat_first {
         let mut parts = vec![x.clone().narrow(2, 0, 1); weight.dims()[2] - 1];
         parts.push(x);
@@ -116,8 +116,10 @@ fn plain_convolution(
     } else {
         x
     };
-    let x = if after > before { x.pad((0, after - before, 0, after - before), PadMode::Constant(0.0)) } else { x };
-    burn_conv3d(x, weight, bias, ConvOptions::new([1, stride, stride], [0, before, before], [1; 3], 1))
+    let [below, right] = padding.map(|[before, after]| after.saturating_sub(before));
+    let x = if below + right > 0 { x.pad((0, right, 0, below), PadMode::Constant(0.0)) } else { x };
+    let [above, left] = padding.map(|[before, _]| before);
+    burn_conv3d(x, weight, bias, ConvOptions::new([1, stride, stride], [0, above, left], [1; 3], 1))
 }
 
 /// Group normalisation over `[batch, channels, ...]` with biased variance; `silu` if that follows.

@@ -11,7 +11,7 @@ use burn::tensor::module::{avg_pool2d, interpolate, max_pool2d};
 use burn::tensor::ops::{AvgPoolOptions, InterpolateMode, InterpolateOptions, MaxPoolOptions};
 use burn::tensor::{Device, Tensor, activation::relu};
 
-use crate::nn::{BatchNorm, Linear, RectangularConv2d};
+use crate::nn::{BatchNorm, Conv2d, Linear};
 use crate::weights::{Checkpoint, Names, Params, Precision, WeightsError};
 
 /// Side of the images, in pixels.
@@ -149,7 +149,7 @@ impl Inception {
 /// Convolution, batch norm, rectifier.
 #[derive(Module, Debug)]
 struct BasicConv {
-    conv: RectangularConv2d,
+    conv: Conv2d,
     norm: BatchNorm,
 }
 
@@ -158,14 +158,15 @@ impl BasicConv {
     fn new(params: &mut Params<'_, '_>, name: &str, inputs: usize, outputs: usize, kernel: [usize; 2]) -> Self {
         let mut params = params.at(name);
         Self {
-            conv: RectangularConv2d::without_bias(&mut params, "conv", inputs, outputs, kernel),
+            conv: Conv2d::without_bias(&mut params, "conv", inputs, outputs, kernel)
+                .with_padding(kernel.map(|side| side / 2)),
             norm: BatchNorm::new(&mut params, "bn", outputs, 1e-3),
         }
     }
 
     /// Without padding, at this stride.
     fn reducing(mut self, stride: usize) -> Self {
-        self.conv = self.conv.with_stride_unpadded(stride);
+        self.conv = self.conv.with_stride(stride).with_padding(0);
         self
     }
 

@@ -2,6 +2,7 @@ use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use burn::tensor::{DType, TensorData};
 use safetensors::tensor::{Dtype, TensorView};
@@ -58,8 +59,10 @@ pub fn write_aside(path: &Path, bytes: &[u8]) -> Result<(), WeightsError> {
 }
 
 fn put_aside(path: &Path, write: impl FnOnce(&Path) -> io::Result<()>) -> Result<(), WeightsError> {
+    // Threads may write the same file at once; the last one's stays.
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
     let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.part", std::process::id()));
+    name.push(format!(".{}-{}.part", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed)));
     let aside = path.with_file_name(name);
     let written = write(&aside).and_then(|()| fs::rename(&aside, path));
     if written.is_err() {

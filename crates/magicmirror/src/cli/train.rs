@@ -4,9 +4,10 @@ use anyhow::Context;
 use burn::tensor::Device;
 use clap::{Args, Subcommand};
 use magicmirror_engine::train::{
-    BackboneTraining, EncoderTraining, Finished, ImageConfig, VaeTraining, VideoConfig, load_config, train_backbone,
-    train_encoder, train_image, train_vae, train_video,
+    Finished, ImageData, StageConfig, StageData, TrainError, VideoData, load_config, train_backbone, train_encoder,
+    train_stage, train_vae,
 };
+use magicmirror_engine::{Control, EngineError};
 
 use crate::device::DeviceName;
 use crate::progress::{print_data, say, with_progress};
@@ -57,49 +58,40 @@ pub(super) struct Run {
 impl Train {
     pub(super) fn run(self, show: bool) -> anyhow::Result<()> {
         match self {
-            Self::Image(run) => {
-                let mut config: ImageConfig = load_config(&run.config, &run.set)?;
-                config.run.keep = run.keep.unwrap_or(config.run.keep);
-                config.validate()?;
-                let Some(folder) = &run.folder(|| Ok(config.plan()?.to_string()))? else { return Ok(()) };
-                let (examples, devices) = (config.examples()?, run.devices()?);
-                finish(with_progress(show, |control| {
-                    train_image(&config, &examples, folder, run.resume, &devices, control)
-                })?)
-            }
-            Self::Video(run) => {
-                let mut config: VideoConfig = load_config(&run.config, &run.set)?;
-                config.run.keep = run.keep.unwrap_or(config.run.keep);
-                config.validate()?;
-                let Some(folder) = &run.folder(|| Ok(config.plan()?.to_string()))? else { return Ok(()) };
-                let (examples, devices) = (config.examples()?, run.devices()?);
-                finish(with_progress(show, |control| {
-                    train_video(&config, &examples, folder, run.resume, &devices, control)
-                })?)
-            }
-            Self::Vae(run) => {
-                let mut config: VaeTraining = load_config(&run.config, &run.set)?;
-                config.run.keep = run.keep.unwrap_or(config.run.keep);
-                let (folder, device) = run.alone()?;
-                finish(with_progress(show, |control| train_vae(&config, folder, run.resume, &device, control))?)
-            }
-            Self::Backbone(run) => {
-                let mut config: BackboneTraining = load_config(&run.config, &run.set)?;
-                config.run.keep = run.keep.unwrap_or(config.run.keep);
-                let (folder, device) = run.alone()?;
-                finish(with_progress(show, |control| train_backbone(&config, folder, run.resume, &device, control))?)
-            }
-            Self::Encoder(run) => {
-                let mut config: EncoderTraining = load_config(&run.config, &run.set)?;
-                config.run.keep = run.keep.unwrap_or(config.run.keep);
-                let (folder, device) = run.alone()?;
-                finish(with_progress(show, |control| train_encoder(&config, folder, run.resume, &device, control))?)
-            }
+            Self::Image(run) => run.stage::<ImageData>(show, &load_config(&run.config, &run.set())?),
+            Self::Video(run) => run.stage::<VideoData>(show, &load_config(&run.config, &run.set())?),
+            Self::Vae(run) => run.part(show, &load_config(&run.config, &run.set())?, train_vae),
+            Self::Backbone(run) => run.part(show, &load_config(&run.config, &run.set())?, train_backbone),
+            Self::Encoder(run) => run.part(show, &load_config(&run.config, &run.set())?, train_encoder),
         }
     }
 }
 
 impl Run {
+    fn stage<D: StageData>(&self, show: bool, config: &StageConfig<D>) -> anyhow::Result<()> {
+        config.validate()?;
+        let Some(folder) = self.folder(|| Ok(config.plan()?.to_string()))? else { return Ok(()) };
+        let (examples, devices) = (config.data.examples()?, self.devices()?);
+        finish(with_progress(show, |control| train_stage(config, &examples, &folder, self.resume, &devices, control))?)
+    }
+
+    /// A part of a small model, which has no memory plan and takes one device.
+    fn part<C>(
+        &self,
+        show: bool,
+        config: &C,
+        train: impl FnOnce(&C, &Path, bool, &Device, &mut Control<'_>) -> Result<Finished, EngineError>,
+    ) -> anyhow::Result<()> {
+        let (folder, device) = self.alone()?;
+        finish(with_progress(show, |control| train(config, folder, self.resume, &device, control))?)
+    }
+
+    /// What is put over the file's values.
+    fn set(&self) -> Vec<String> {
+        let keep = self.keep.map(|keep| format!("run.keep={keep}"));
+        self.set.iter().cloned().chain(keep).collect()
+    }
+
     /// The run's folder; `None` if only the plan was asked for, which is then printed.
     fn folder(&self, plan: impl FnOnce() -> anyhow::Result<String>) -> anyhow::Result<Option<PathBuf>> {
         if self.plan {
@@ -128,10 +120,7 @@ impl Run {
 fn finish(finished: Finished) -> anyhow::Result<()> {
     let Finished { step, complete, checkpoint, model } = finished;
     if !complete {
-        anyhow::bail!(
-            "stopped after step {step}: all is kept in {}\n\nhint: run the same command with --resume to go on",
-            checkpoint.display()
-        );
+        return Err(EngineError::from(TrainError::Stopped { step, checkpoint }).into());
     }
     say(&format!("{step} steps done: the model is {}", model.display()));
     Ok(())

@@ -155,7 +155,7 @@ fn ctrl_c_leaves_whole_shards() {
     }
     assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
     let ran = Ran::from(child_output(&mut child));
-    assert_eq!(ran.code, Some(2), "{}", ran.stderr);
+    assert_eq!(ran.code, Some(130), "{}", ran.stderr);
     assert!(ran.stderr.contains("shards are finished, nothing else was written"), "{}", ran.stderr);
     let names = lab.names_in("out/people");
     let count = |extension: &str| names.iter().filter(|name| name.ends_with(extension)).count();

@@ -148,6 +148,28 @@ fn the_papers_configurations_say_what_they_need() {
     }
 }
 
+#[cfg(unix)]
+#[test]
+fn ctrl_c_leaves_a_checkpoint_to_go_on_from() {
+    use std::io::{BufRead, BufReader};
+
+    let lab = lab();
+    let args = [&TRAIN[..], &["--set", "run.steps=100000", "--set", "run.log_every=1"]].concat();
+    let mut child = lab.command(&args).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let mut stderr = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+    assert!(stderr.any(|line| line.starts_with("step 1 of")), "it ended before the first step");
+    assert!(std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    let rest: Vec<String> = stderr.collect();
+    assert_eq!(child.wait().unwrap().code(), Some(130), "{rest:?}");
+    assert!(rest.iter().any(|line| line.starts_with("error: stopped after step ")), "{rest:?}");
+    let steps = lab.names_in("run/checkpoints");
+    assert!(!steps.is_empty());
+    let last: u64 = steps.last().unwrap().trim_start_matches("step-").parse().unwrap();
+    // The learning rate is constant, so that fewer steps are no other run.
+    let ran = lab.run_well(&[&TRAIN[..], &["--resume", "--set", &format!("run.steps={}", last + 1)]].concat());
+    assert!(ran.stderr.contains(&format!("{} steps done", last + 1)), "{}", ran.stderr);
+}
+
 #[test]
 fn mistakes_are_explained() {
     let lab = lab();

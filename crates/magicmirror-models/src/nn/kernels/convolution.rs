@@ -21,8 +21,8 @@ use super::storage::{contiguous, tensor, values};
 pub(in crate::nn) struct ConvolutionOptions {
     /// Step in height and width; frames have step 1.
     pub(in crate::nn) stride: usize,
-    /// Rows and columns of zeros before and after height and width.
-    pub(in crate::nn) padding: [usize; 2],
+    /// Zeros before and after, of height and of width.
+    pub(in crate::nn) padding: [[usize; 2]; 2],
     /// Whether copies of the first frame precede it, so that there are as many frames after as before. Otherwise
     /// frames are not padded.
     pub(in crate::nn) repeat_first: bool,
@@ -34,7 +34,7 @@ const POSITIONS: usize = 1024;
 /// Positions whose products are summed in registers before they are added to a gradient.
 const SUMMED: usize = 4096;
 
-/// x `[batch, in, frames, height, width]`, weight `[out, in, frames, side, side]`.
+/// x `[batch, in, frames, height, width]`, weight `[out, in, frames, rows, columns]`.
 pub(super) fn forward(
     x: FlexTensor,
     weight: FlexTensor,
@@ -165,7 +165,7 @@ fn blocks_of(segments: Vec<Segment>) -> Vec<Vec<Segment>> {
 /// Weights by set: one for each frame of the kernel and, where the first frame is repeated, the sums of the first two,
 /// three, … of them.
 struct Weights {
-    /// For each set `[out, in, side, side]`.
+    /// For each set `[out, in, rows, columns]`.
     sets: Vec<Vec<f32>>,
 }
 
@@ -174,7 +174,7 @@ type Packed = Vec<Vec<Vec<f32>>>;
 
 impl Weights {
     fn new(geometry: &Geometry, weight: &[f32]) -> Self {
-        let (depth, area) = (geometry.depth, geometry.side * geometry.side);
+        let (depth, area) = (geometry.depth, geometry.area());
         let mut sets = vec![vec![0.0; weight.len() / depth.max(1)]; depth];
         for (index, kernel) in weight.chunks(depth * area).enumerate() {
             for (set, plane) in sets.iter_mut().zip(kernel.chunks(area)) {
@@ -190,12 +190,12 @@ impl Weights {
     }
 
     fn pack_for_outputs(&self, geometry: &Geometry) -> Packed {
-        let taps = geometry.inputs * geometry.side * geometry.side;
+        let taps = geometry.inputs * geometry.area();
         self.pack(geometry.outputs, taps, |output, tap| output * taps + tap)
     }
 
     fn pack_for_inputs(&self, geometry: &Geometry, pass: &Pass) -> Packed {
-        let area = geometry.side * geometry.side;
+        let area = geometry.area();
         let taps: Vec<usize> = (0..geometry.outputs)
             .flat_map(|output| pass.kernel.iter().map(move |tap| output * geometry.inputs * area + tap))
             .collect();

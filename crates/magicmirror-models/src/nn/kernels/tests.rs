@@ -424,7 +424,7 @@ fn attention_refuses_fewer_heads_of_values() {
 
 #[test]
 fn convolutions_match_their_twin() {
-    let options = |stride, padding, repeat_first| ConvolutionOptions { stride, padding, repeat_first };
+    let options = |stride, padding, repeat_first| ConvolutionOptions { stride, padding: [padding; 2], repeat_first };
     let check = |what: &str, x: [usize; 5], weight: [usize; 5], options: ConvolutionOptions| {
         let with_bias = (random(x, 1), random(weight, 2), random([weight[0]], 3));
         let fused = |x, weight, bias| convolution(x, weight, Some(bias), options);
@@ -447,6 +447,11 @@ fn convolutions_match_their_twin() {
     check("halved by a point", [1, 3, 1, 6, 8], [4, 3, 1, 1, 1], options(2, [0, 0], false));
     check("patches", [2, 3, 1, 12, 8], [5, 3, 1, 4, 4], options(4, [0, 0], false));
     check("seven by two", [1, 3, 1, 17, 15], [5, 3, 1, 7, 7], options(2, [0, 0], false));
+    let rectangular = |stride, padding| ConvolutionOptions { stride, padding, repeat_first: false };
+    check("a row", [2, 3, 1, 6, 9], [4, 3, 1, 1, 5], rectangular(1, [[0, 0], [2, 2]]));
+    check("a column", [1, 3, 2, 9, 6], [9, 3, 1, 7, 1], rectangular(1, [[3, 3], [0, 0]]));
+    check("wide, no padding", [1, 2, 1, 7, 8], [3, 2, 1, 2, 5], rectangular(1, [[0, 0], [0, 0]]));
+    check("tall, halved", [1, 2, 1, 11, 8], [3, 2, 1, 5, 2], rectangular(2, [[1, 2], [0, 1]]));
     check("more than summed at once", [2, 2, 1, 70, 80], [3, 2, 1, 3, 3], options(1, [1, 1], false));
     let x: Tensor<5> = random([1, 3, 4, 6, 8], 5).swap_dims(3, 4).slice([0..1, 0..3, 1..4, 1..7, 0..6]);
     let weight = random([4, 3, 3, 3, 3], 6);

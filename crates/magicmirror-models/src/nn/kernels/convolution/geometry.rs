@@ -1,5 +1,6 @@
 //! Where values lie in the padded planes, and which of them each output is made of.
 
+use std::array::from_fn;
 use std::ops::Range;
 
 use burn::tensor::Shape;
@@ -18,7 +19,7 @@ const ZEROS: usize = 16;
 ///
 /// A plane of the input has `stride²` phases (every `stride`-th row and column), each of `rows` by `columns` values;
 /// positions of the output count in the same columns, so that each tap of the kernel is an offset. A plane of the
-/// output's gradient has the same columns, `margin` rows and columns of zeros before its values, and zeros after.
+/// output's gradient has the same columns, `margins` rows and columns of zeros before its values, and zeros after.
 pub(super) struct Geometry {
     pub(super) batch: usize,
     pub(super) inputs: usize,
@@ -26,7 +27,7 @@ pub(super) struct Geometry {
     /// Frames of the kernel.
     pub(super) depth: usize,
     /// Rows and columns of the kernel.
-    pub(super) side: usize,
+    sides: [usize; 2],
     pub(super) frames: usize,
     pub(super) out_frames: usize,
     size: [usize; 2],
@@ -34,7 +35,7 @@ pub(super) struct Geometry {
     options: ConvolutionOptions,
     rows: usize,
     pub(super) columns: usize,
-    margin: usize,
+    margins: [usize; 2],
     pub(super) plane_len: usize,
     pub(super) gradient_plane_len: usize,
 }
@@ -48,9 +49,9 @@ pub(super) struct Pass {
     pub(super) step: usize,
     /// Position of row and column zero of the source minus that of the output's, times step.
     phase: [usize; 2],
-    padding: usize,
+    padding: [usize; 2],
     /// Rows and columns before the source's values, and how many of them the last tap of a position reaches back.
-    margin: usize,
+    margins: [usize; 2],
     reach: [usize; 2],
 }
 
@@ -69,15 +70,16 @@ pub(super) struct Area {
 impl Pass {
     /// The part of the given rows of the output that this pass fills.
     pub(super) fn area(&self, rows: Range<usize>, width: usize) -> Area {
-        let first =
-            |axis: usize, start: usize| (start + self.padding).saturating_sub(self.phase[axis]).div_ceil(self.step);
-        let place = |axis: usize, position: usize| position * self.step + self.phase[axis] - self.padding;
+        let first = |axis: usize, start: usize| {
+            (start + self.padding[axis]).saturating_sub(self.phase[axis]).div_ceil(self.step)
+        };
+        let place = |axis: usize, position: usize| position * self.step + self.phase[axis] - self.padding[axis];
         let count =
             |axis: usize, position: usize, end: usize| (end.saturating_sub(place(axis, position))).div_ceil(self.step);
         let (row, column) = (first(0, rows.start), first(1, 0));
         Area {
-            row: row + self.margin - self.reach[0],
-            column: column + self.margin - self.reach[1],
+            row: row + self.margins[0] - self.reach[0],
+            column: column + self.margins[1] - self.reach[1],
             rows: count(0, row, rows.end),
             columns: count(1, column, width),
             out_row: place(0, row) - rows.start,
@@ -89,38 +91,47 @@ impl Pass {
 impl Geometry {
     pub(super) fn new(x: &Shape, weight: &Shape, options: ConvolutionOptions) -> Self {
         let [batch, inputs, frames, height, width] = [0, 1, 2, 3, 4].map(|axis| x[axis]);
-        let [outputs, _, depth, side, _] = [0, 1, 2, 3, 4].map(|axis| weight[axis]);
-        let (stride, [before, after]) = (options.stride, options.padding);
+        let [outputs, _, depth, rows, columns] = [0, 1, 2, 3, 4].map(|axis| weight[axis]);
+        let (stride, size, sides) = (options.stride, [height, width], [rows, columns]);
+        let before = options.padding.map(|[before, _]| before);
         let out_frames = if options.repeat_first { frames } else { frames + 1 - depth };
-        let padded = [height, width].map(|size| size + before + after);
-        let out_size = padded.map(|size| (size - side) / stride + 1);
-        let reach = (side - 1) / stride;
-        // For each phase, rows of the gradient that its first row needs before row zero.
-        let margin = (0..stride)
-            .filter(|phase| *phase < side)
-            .map(|phase| ((side - 1 - phase) / stride).saturating_sub(before.saturating_sub(phase).div_ceil(stride)));
-        let margin = margin.max().unwrap_or(0);
+        let padded: [usize; 2] = from_fn(|axis| size[axis] + options.padding[axis].iter().sum::<usize>());
+        let out_size: [usize; 2] = from_fn(|axis| (padded[axis] - sides[axis]) / stride + 1);
+        // For each phase, rows of the gradient that its first row needs before row zero; the same for columns.
+        let margins: [usize; 2] = from_fn(|axis| {
+            let (side, before) = (sides[axis], before[axis]);
+            let margin = (0..stride.min(side)).map(|phase| {
+                ((side - 1 - phase) / stride).saturating_sub(before.saturating_sub(phase).div_ceil(stride))
+            });
+            margin.max().unwrap_or(0)
+        });
+        let reach = (sides[1] - 1) / stride;
         let rows = padded[0].div_ceil(stride);
-        let columns = padded[1].div_ceil(stride).max(out_size[1] + reach.max(margin));
-        let last_row = (height - 1 + before) / stride;
-        let gradient_rows = margin + (last_row + 1).max(out_size[0]);
+        let columns = padded[1].div_ceil(stride).max(out_size[1] + reach.max(margins[1]));
+        let last_row = (height - 1 + before[0]) / stride;
+        let gradient_rows = margins[0] + (last_row + 1).max(out_size[0]);
         Self {
             batch,
             inputs,
             outputs,
             depth,
-            side,
+            sides,
             frames,
             out_frames,
-            size: [height, width],
+            size,
             out_size,
             options,
             rows,
             columns,
-            margin,
+            margins,
             plane_len: stride * stride * rows * columns,
-            gradient_plane_len: gradient_rows * columns + margin + ZEROS,
+            gradient_plane_len: gradient_rows * columns + margins[1] + ZEROS,
         }
+    }
+
+    /// Taps of one frame of the kernel.
+    pub(super) fn area(&self) -> usize {
+        self.sides[0] * self.sides[1]
     }
 
     pub(super) fn input_shape(&self) -> [usize; 5] {
@@ -133,7 +144,8 @@ impl Geometry {
 
     /// `[batch, in, frames, height, width]` to planes `[batch, frames, in, plane]`.
     pub(super) fn planes_of_input(&self, x: &[f32]) -> Vec<f32> {
-        let ([height, width], stride, before) = (self.size, self.options.stride, self.options.padding[0]);
+        let ([height, width], stride) = (self.size, self.options.stride);
+        let [above, before] = self.options.padding.map(|[before, _]| before);
         let mut planes = vec![0.0; self.batch * self.frames * self.inputs * self.plane_len + SLACK];
         let len = planes.len() - SLACK;
         planes[..len].par_chunks_mut(self.plane_len).enumerate().for_each(|(index, plane)| {
@@ -141,7 +153,7 @@ impl Geometry {
                 (index % self.inputs, index / self.inputs % self.frames, index / self.inputs / self.frames);
             let start = ((sample * self.inputs + channel) * self.frames + frame) * height * width;
             for (row, values) in x[start..start + height * width].chunks(width).enumerate() {
-                let row = row + before;
+                let row = row + above;
                 for phase in 0..stride {
                     let first = (phase + stride - before % stride) % stride;
                     let column = (first + before) / stride;
@@ -169,7 +181,7 @@ impl Geometry {
                 (index % self.outputs, index / self.outputs % self.out_frames, index / self.outputs / self.out_frames);
             let start = ((sample * self.outputs + channel) * self.out_frames + frame) * height * width;
             for (row, values) in gradient[start..start + height * width].chunks(width).enumerate() {
-                let start = (row + self.margin) * self.columns + self.margin;
+                let start = (row + self.margins[0]) * self.columns + self.margins[1];
                 plane[start..start + width].copy_from_slice(values);
             }
         });
@@ -180,19 +192,19 @@ impl Geometry {
     pub(super) fn forward_pass(&self) -> Pass {
         let stride = self.options.stride;
         let taps = (0..self.inputs).flat_map(|channel| {
-            (0..self.side * self.side).map(move |tap| {
-                let (row, column) = (tap / self.side, tap % self.side);
+            (0..self.area()).map(move |tap| {
+                let (row, column) = (tap / self.sides[1], tap % self.sides[1]);
                 let phase = row % stride * stride + column % stride;
                 channel * self.plane_len + (phase * self.rows + row / stride) * self.columns + column / stride
             })
         });
         Pass {
             taps: taps.collect(),
-            kernel: (0..self.side * self.side).collect(),
+            kernel: (0..self.area()).collect(),
             step: 1,
             phase: [0; 2],
-            padding: 0,
-            margin: 0,
+            padding: [0; 2],
+            margins: [0; 2],
             reach: [0; 2],
         }
     }
@@ -203,11 +215,11 @@ impl Geometry {
         (0..stride * stride)
             .map(|index| {
                 let phase = [index / stride, index % stride];
-                let steps = phase.map(|phase| (phase..self.side).step_by(stride).count());
+                let steps: [usize; 2] = from_fn(|axis| (phase[axis]..self.sides[axis]).step_by(stride).count());
                 let mut kernel = Vec::new();
                 let mut offsets = Vec::new();
                 for (row, column) in (0..steps[0]).flat_map(|row| (0..steps[1]).map(move |column| (row, column))) {
-                    kernel.push((phase[0] + row * stride) * self.side + phase[1] + column * stride);
+                    kernel.push((phase[0] + row * stride) * self.sides[1] + phase[1] + column * stride);
                     offsets.push((steps[0] - 1 - row) * self.columns + steps[1] - 1 - column);
                 }
                 let taps = (0..self.outputs)
@@ -216,8 +228,8 @@ impl Geometry {
                     taps: taps.collect(),
                     step: stride,
                     phase,
-                    padding: self.options.padding[0],
-                    margin: self.margin,
+                    padding: self.options.padding.map(|[before, _]| before),
+                    margins: self.margins,
                     reach: steps.map(|steps| steps.saturating_sub(1)),
                     kernel,
                 }
@@ -260,7 +272,7 @@ impl Geometry {
     /// Where the input that a set of weights meets lies, and the gradient of what it contributes to.
     pub(super) fn segments(&self, set: usize) -> Vec<Segment> {
         let len = ((self.out_size[0] - 1) * self.columns + self.out_size[1]).next_multiple_of(ZEROS);
-        let first = self.margin * self.columns + self.margin;
+        let first = self.margins[0] * self.columns + self.margins[1];
         (0..self.batch * self.out_frames)
             .flat_map(|index| {
                 let (sample, out_frame) = (index / self.out_frames, index % self.out_frames);
@@ -274,9 +286,9 @@ impl Geometry {
             .collect()
     }
 
-    /// Adds gradients `[in · taps, out]` of a set of weights to those of `[out, in, depth, side, side]`.
+    /// Adds gradients `[in · taps, out]` of a set of weights to those of `[out, in, depth, rows, columns]`.
     pub(super) fn scatter_slopes(&self, set: usize, slopes: &[f32], out: &mut [f32]) {
-        let area = self.side * self.side;
+        let area = self.area();
         let frames = if set < self.depth { set..set + 1 } else { 0..set - self.depth + 2 };
         for (tap, slopes) in slopes.chunks(self.outputs).enumerate() {
             for (output, slope) in slopes.iter().enumerate() {

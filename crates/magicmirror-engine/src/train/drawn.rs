@@ -1,0 +1,74 @@
+//! Pictures for tests: discs on backgrounds, one pair of colours for each identity.
+
+use image::{Rgb, RgbImage};
+
+use super::data::{Example, Examples, ReferencePhoto, TargetFace};
+use crate::EngineError;
+use crate::identity::DetectedFace;
+
+/// So many identities, each once.
+pub(super) struct Drawn {
+    pub(super) identities: usize,
+    pub(super) frames: usize,
+    pub(super) side: u32,
+    /// This one cannot be read.
+    pub(super) broken: Option<usize>,
+}
+
+impl Examples for Drawn {
+    fn len(&self) -> usize {
+        self.identities
+    }
+
+    fn key(&self, index: usize) -> String {
+        format!("drawn-{index}")
+    }
+
+    fn get(&self, index: usize) -> Result<Example, EngineError> {
+        if Some(index) == self.broken {
+            return Err(EngineError::options("it was torn", ""));
+        }
+        let side = f64::from(self.side);
+        let inside = |frame: usize, x: u32, y: u32| {
+            let centre = side / 2.0 + frame as f64;
+            (f64::from(x) - centre).hypot(f64::from(y) - side / 2.0) < side / 3.0
+        };
+        let colours = [Rgb([40 * index as u8, 200, 90]), Rgb([250, 30, 255 - 60 * index as u8])];
+        let frame = |frame| RgbImage::from_fn(self.side, self.side, |x, y| colours[usize::from(inside(frame, x, y))]);
+        let pixels = || (0..self.side).flat_map(|y| (0..self.side).map(move |x| (x, y)));
+        let mask = |frame| pixels().map(|(x, y)| if inside(frame, x, y) { 255 } else { 0 }).collect();
+        let (low, high) = (side as f32 / 6.0, side as f32 / 1.2);
+        let (bounds, landmarks) = ([low, low, high, high], [[side as f32 / 2.0; 2]; 5]);
+        let face = |frame| Some(TargetFace { bounds, landmarks, mask: mask(frame) });
+        let photo = ReferencePhoto { image: frame(0), face: Some(DetectedFace { bounds, score: 1.0, landmarks }) };
+        Ok(Example {
+            frames: (0..self.frames).map(frame).collect(),
+            faces: Some((0..self.frames).map(face).collect()),
+            caption: format!("a woman img and {index}"),
+            references: vec![photo],
+            identity: Some(7 * index as u64),
+        })
+    }
+}
+
+/// Sections `[run]` and `[optimiser]` of a short run.
+pub(super) fn short_run(steps: u64, batch: usize, learning_rate: f64) -> String {
+    format!(
+        "[run]\nseed = 1\nsteps = {steps}\nbatch = {batch}\nmicro_batch = {batch}\ncheckpoint_every = {steps}\n\
+         validate_every = {steps}\n[optimiser]\nlearning_rate = {learning_rate}\nwarmup_steps = 5\nbeta2 = 0.99\n"
+    )
+}
+
+/// A loss at the steps of a run, in order.
+pub(super) fn losses(run: &std::path::Path, name: &str) -> Vec<f64> {
+    let text = std::fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+    let lines = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    lines.filter_map(|line| line[name].as_f64()).collect()
+}
+
+/// Keys of the examples that a run left out.
+pub(super) fn listed(run: &std::path::Path) -> Vec<String> {
+    let text = std::fs::read_to_string(run.join("skipped.jsonl")).unwrap();
+    let lines = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    lines.map(|line| line["key"].as_str().unwrap().to_owned()).collect()
+}
