@@ -197,9 +197,9 @@ impl Overhead {
         row("seconds, one step", &|cost| number(Some(cost.seconds_per_step), 3));
         row("seconds, 50 steps", &|cost| number(Some(cost.seconds_of_50_steps), 1));
         for stage in self.with_adapter.flops.keys() {
-            row(&format!("TFLOP, {stage}"), &|cost| number(cost.flops.get(stage).map(|flops| flops / 1e12), 4));
+            row(&format!("GFLOP, {stage}"), &|cost| number(cost.flops.get(stage).map(|flops| flops / 1e9), 4));
         }
-        row("TFLOP, one step", &|cost| number(Some(cost.flops_per_step / 1e12), 4));
+        row("GFLOP, one step", &|cost| number(Some(cost.flops_per_step / 1e9), 4));
         let peak = self.peak_flops_per_second / 1e9;
         row(&format!("share of the peak of {peak:.0} GFLOP/s"), &|cost| format!("{:.1} %", 100.0 * cost.share_of_peak));
         table

@@ -344,11 +344,16 @@ impl<'a> Run<'a> {
     fn unreadable(&self, mut problems: Vec<(usize, EngineError)>) -> EngineError {
         problems.sort_by_key(|(index, _)| *index);
         let describe = |(index, error): &(usize, EngineError)| {
-            let mut text = format!("{}: {error}", self.manifest.place(*index));
+            let message = error.to_string();
+            let (what, hint) = message.split_once("\n\nhint: ").unwrap_or((&message, ""));
+            let mut text = format!("{}: {what}", self.manifest.place(*index));
             let mut cause = std::error::Error::source(error);
             while let Some(error) = cause {
                 let _ = write!(text, ": {error}");
                 cause = error.source();
+            }
+            if !hint.is_empty() {
+                let _ = write!(text, "; {hint}");
             }
             text
         };

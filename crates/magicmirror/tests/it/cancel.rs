@@ -34,7 +34,7 @@ fn ctrl_c_stops_evaluate_which_goes_on_later() {
     let lab = Lab::new();
     let portrait = imageops::crop_imm(&lab.astronaut(), 130, 10, 200, 200).to_image();
     portrait.save(lab.path("ada.png")).unwrap();
-    let mut lines = String::new();
+    let mut lines = Vec::new();
     for video in 0..40u8 {
         fs::create_dir(lab.path(&format!("{video}"))).unwrap();
         for frame in 0..4 {
@@ -42,10 +42,9 @@ fn ctrl_c_stops_evaluate_which_goes_on_later() {
             picture.put_pixel(0, 0, Rgb([video, frame, 0]));
             picture.save(lab.path(&format!("{video}/{frame}.png"))).unwrap();
         }
-        lines +=
-            &format!("{{\"video\":\"{video}\",\"references\":[\"ada.png\"],\"model\":\"m\",\"identity\":\"ada\"}}\n");
+        lines.push(format!(r#"{{"video":"{video}","references":["ada.png"],"model":"m","identity":"ada"}}"#));
     }
-    fs::write(lab.path("set.jsonl"), lines).unwrap();
+    fs::write(lab.path("set.jsonl"), lines.join("\n")).unwrap();
     let run = ["evaluate", "set.jsonl", "--output", "out/judged"];
     let mut child = lab.command(&run).stderr(Stdio::piped()).spawn().unwrap();
     let mut stderr = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
