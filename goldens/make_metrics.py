@@ -1,4 +1,4 @@
-"""The networks of the video metrics: RAFT, Inception v3 (two variants), CLIP, ViCLIP, CLIP's tokenizer.
+"""The networks of the video metrics: RAFT, Inception v3 (two variants), CLIP, ViCLIP, CurricularFace, CLIP's tokenizer.
 
 usage: make_metrics.py [OUT_DIR]    needs: torch, torchvision 0.24, transformers, safetensors, ftfy, regex, numpy
 Writes OUT_DIR/expected.safetensors (results only: weights and inputs are drawn from a hash of their names, which
@@ -250,6 +250,45 @@ def viclip():
     return {"viclip.video": video, "viclip.text": model.text_encoder(ids)}
 
 
+class IrBlock(nn.Module):
+    """TFace's residual block. Where the width stays, the shortcut has no weights, and halves by taking every second pixel."""
+
+    def __init__(self, inputs, outputs, stride):
+        super().__init__()
+        conv = lambda inputs, kernel, stride: nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
+        norm = nn.BatchNorm2d
+        self.res_layer = nn.Sequential(
+            norm(inputs), conv(inputs, 3, 1), norm(outputs), nn.PReLU(outputs), conv(outputs, 3, stride), norm(outputs))
+        self.stride = stride
+        self.shortcut_layer = nn.Sequential(conv(inputs, 1, stride), norm(outputs)) if inputs != outputs else None
+
+    def forward(self, x):
+        shortcut = x[:, :, :: self.stride, :: self.stride] if self.shortcut_layer is None else self.shortcut_layer(x)
+        return shortcut + self.res_layer(x)
+
+
+class IrNet(nn.Module):
+    """TFace's IR networks at any width; the released IR-101 has a stem of 64, groups (64, 3), (128, 13), (256, 30), (512, 3)."""
+
+    def __init__(self, stem, groups, embedding):
+        super().__init__()
+        self.input_layer = nn.Sequential(nn.Conv2d(3, stem, 3, 1, 1, bias=False), nn.BatchNorm2d(stem), nn.PReLU(stem))
+        widths = [(width, 2 if i == 0 else 1) for width, count in groups for i in range(count)]
+        before = [stem, *(width for width, _ in widths)]
+        self.body = nn.Sequential(*(IrBlock(inputs, *block) for inputs, block in zip(before, widths)))
+        self.output_layer = nn.Sequential(
+            nn.BatchNorm2d(before[-1]), nn.Dropout(0.4), nn.Flatten(), nn.Linear(before[-1] * 49, embedding),
+            nn.BatchNorm1d(embedding, affine=False))
+
+    def forward(self, faces):  # [batch, 3, 224, 224], 0 to 255
+        return self.output_layer(self.body(self.input_layer((F.avg_pool2d(faces, 2) / 255 - 0.5) / 0.5)))
+
+
+def curricularface():
+    model = fill(IrNet(4, [(4, 2), (8, 1), (12, 2), (16, 1)], 10))
+    return {"curricularface": model(image("curricularface", (2, 3, 224, 224)))}
+
+
 def resizing():
     """The transform of VBench's `clip_transform`, before it divides: 8-bit tensors, no antialiasing. [height, width, 3]"""
     from torchvision.transforms import functional
@@ -329,7 +368,7 @@ def legacy():
 def main():
     torch.manual_seed(0)
     os.makedirs(OUT, exist_ok=True)
-    expected = {**raft(), **inception(), **clip(), **viclip(), **resizing()}
+    expected = {**raft(), **inception(), **clip(), **viclip(), **curricularface(), **resizing()}
     save_file({name: value.contiguous() for name, value in expected.items()}, os.path.join(OUT, "expected.safetensors"))
     tokens()
     legacy()

@@ -21,7 +21,7 @@ pub use face::DetectedFace;
 use crate::EngineError;
 use crate::event::{Control, Stage};
 use encoders::Networks;
-pub(crate) use encoders::{built_in_dlib, built_in_weights_sha256, load_detector};
+pub(crate) use encoders::{RECOGNISER_FILES, built_in_dlib, built_in_weights_sha256, load_detector};
 
 /// A face lower than this is told to be small: the recognisers look at 112 pixels.
 const SMALL_FACE: f32 = 80.0;
@@ -34,7 +34,7 @@ const CROP_SCALE: f32 = 2.0;
 /// How faces are read from photos.
 #[derive(Debug, Clone)]
 pub struct FaceOptions {
-    /// Recogniser: `arcface`, `dlib`, `mobilefacenet` or a file; default: the adapter's.
+    /// Recogniser: `arcface`, `curricularface`, `dlib`, `mobilefacenet` or a file; default: the adapter's.
     pub recogniser: Option<String>,
     /// Folder of a CLIP vision encoder; default: the adapter's.
     pub vision: Option<PathBuf>,

@@ -101,8 +101,8 @@ pub enum MediaError {
     },
     /// `ffmpeg` or `ffprobe` is not installed.
     #[error("cannot start `{}`, which is needed to read: {}\n\nhint: install ffmpeg (https://ffmpeg.org, or the \
-             system's package `ffmpeg`) so that `ffmpeg` and `ffprobe` are on PATH; GIF and WebP files and folders of \
-             PNGs are read without it", program.display(), path.display())]
+             system's package `ffmpeg`) so that `ffmpeg` and `ffprobe` are on PATH; GIF and WebP files, folders of PNGs \
+             and MP4 files that MagicMirror wrote are read without it", program.display(), path.display())]
     FfmpegMissing {
         /// The program that was not found.
         program: PathBuf,

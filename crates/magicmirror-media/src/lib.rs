@@ -10,7 +10,7 @@
 //!
 //! Every writer writes beside its target and renames: a failure leaves what was there before. No reader panics,
 //! whatever the bytes. Deliberately not here: ICC colour management (pixels are taken as sRGB), sound, and decoders for
-//! other people's videos (`ffmpeg` is started as a program; [`decode_mp4`] reads what was written here).
+//! other people's videos (`ffmpeg` is started as a program; MP4 files written here are read without it).
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 

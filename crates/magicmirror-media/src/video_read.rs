@@ -1,7 +1,7 @@
 //! Reading frames from a video file, an animation, a still or a folder of PNGs.
 //!
-//! GIF and WebP animations, still images and folders are read here; for anything else the program `ffmpeg` is started,
-//! which turns frames upright where the file says they are rotated.
+//! GIF and WebP animations, still images, folders and the MP4 files that are written here are read here; for anything else
+//! the program `ffmpeg` is started, which turns frames upright where the file says they are rotated.
 
 mod animation;
 mod ffmpeg;
@@ -83,7 +83,7 @@ impl VideoReader {
     ///
     /// # Errors
     ///
-    /// The path cannot be read, is broken or no video, or `ffmpeg` is needed and missing.
+    /// The path cannot be read, is broken or no video, or `ffmpeg` is needed (for any MP4 but our own) and missing.
     pub fn open(path: impl AsRef<Path>, options: &ReadOptions) -> Result<Self, MediaError> {
         let path = path.as_ref();
         let ffmpeg = || ffmpeg::open(path, &options.programs, options.max_frames);
@@ -95,7 +95,10 @@ impl VideoReader {
                 Err(MediaError::AnimatedImage { .. }) => ffmpeg()?,
                 photo => (Box::new(std::iter::once(Ok(photo?))), options.still_fps),
             },
-            Kind::Other => ffmpeg()?,
+            Kind::Other => match mp4::open(path)? {
+                Some(ours) => ours,
+                None => ffmpeg()?,
+            },
         };
         Ok(Self {
             path: path.to_owned(),

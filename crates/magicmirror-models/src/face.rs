@@ -4,6 +4,7 @@
 //! Photos are 8-bit pixels here ([`detector::RgbPixels`]); reading, rotating and cropping files is left to others.
 
 pub mod align;
+pub mod curricularface;
 pub mod detector;
 pub mod dlib;
 pub mod iresnet;

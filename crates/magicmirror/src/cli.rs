@@ -99,7 +99,7 @@ enum Dtype {
 /// Which networks read a face, and which face of a photo is meant.
 #[derive(Debug, Args)]
 struct Faces {
-    /// Recogniser: arcface, dlib, mobilefacenet or a weight file; default: the adapter's
+    /// Recogniser: arcface, curricularface, dlib, mobilefacenet or a weight file; default: the adapter's
     #[arg(long, value_name = "NAME|FILE")]
     recogniser: Option<String>,
     /// Folder of a CLIP vision encoder; default: the adapter's

@@ -1,8 +1,10 @@
-//! Floating-point operations of a call of the transformer, counted from its sizes: two for each product of a matrix
-//! multiplication. Norms, activations and sums are left out; they are less than a hundredth.
+//! Floating-point operations of the networks of a generation, counted from their sizes: two for each product of a matrix
+//! multiplication or convolution. Norms, activations and sums are left out; they are less than a hundredth.
 
 use magicmirror_models::adapter::AdapterConfig;
 use magicmirror_models::dit::DitConfig;
+use magicmirror_models::text::T5Config;
+use magicmirror_models::vae::VaeConfig;
 
 /// `rows × inputs` times `inputs × outputs`.
 fn linear(rows: usize, inputs: usize, outputs: usize) -> f64 {
@@ -61,6 +63,52 @@ fn adapter_layer(config: &AdapterConfig, tokens: usize, face: usize) -> f64 {
     sum
 }
 
+/// One prompt of so many tokens, padding included.
+pub(super) fn text_encoder(config: &T5Config, tokens: usize) -> f64 {
+    let (width, inner) = (config.d_model, config.num_heads * config.d_kv);
+    // Query, key and value, then the output; the gated feed-forward layer has three matrices.
+    let block = linear(tokens, width, 3 * inner)
+        + attention(tokens, tokens, inner)
+        + linear(tokens, inner, width)
+        + linear(tokens, width, 3 * config.d_ff);
+    config.num_layers as f64 * block
+}
+
+/// Latents of a height and width to frames, without tiles, whose overlaps are decoded several times. Convolutions count all
+/// their taps, those over what lies before the first frame too.
+pub(super) fn decoder(config: &VaeConfig, latent_frames: usize, [height, width]: [usize; 2]) -> f64 {
+    /// A causal convolution's, and that of a single frame.
+    const TAPS: [usize; 2] = [27, 9];
+    let latents = latent_frames * height * width;
+    // Each norm takes a scale and a shift from the latents, before these are repeated.
+    let norm = |channels: usize| linear(latents, config.latent_channels, 2 * channels);
+    let resnet = |inputs: usize, outputs: usize, pixels: usize| {
+        let shortcut = if inputs == outputs { 0.0 } else { linear(pixels, inputs, outputs) };
+        norm(inputs) + norm(outputs) + shortcut + linear(pixels, TAPS[0] * (inputs + outputs), outputs)
+    };
+    let widths: Vec<usize> = config.block_out_channels.iter().rev().copied().collect();
+    let temporal_levels = config.temporal_compression_ratio.ilog2() as usize;
+    let (mut frames, mut area) = (latent_frames, height * width);
+    let mut channels = widths[0];
+    let mut sum =
+        linear(latents, TAPS[0] * config.latent_channels, channels) + 2.0 * resnet(channels, channels, latents);
+    for (level, &outputs) in widths.iter().enumerate() {
+        for _ in 0..=config.layers_per_block {
+            sum += resnet(channels, outputs, frames * area);
+            channels = outputs;
+        }
+        if level + 1 < widths.len() {
+            if level < temporal_levels {
+                // The first of an odd number stays one.
+                frames = 2 * frames - frames % 2;
+            }
+            area *= 4;
+            sum += linear(frames * area, TAPS[1] * channels, channels);
+        }
+    }
+    sum + norm(channels) + linear(frames * area, TAPS[0] * channels, config.out_channels)
+}
+
 #[cfg(test)]
 mod tests {
     use magicmirror_models::adapter::BackboneSizes;
@@ -93,5 +141,39 @@ mod tests {
         let plain = transformer_call(&config, 17_550, None);
         let share = transformer_call(&config, 17_550, Some((&adapter, 1))) / plain - 1.0;
         assert!((0.001..0.01).contains(&share), "{share}");
+    }
+
+    /// Two layers of 3 heads of 4: by hand 2 · 5 · 8 · 36 for query, key and value, 4 · 5² · 12 for the attention,
+    /// 2 · 5 · 12 · 8 for the output and 2 · 5 · 8 · 60 for the rest.
+    #[test]
+    fn a_small_text_encoder_by_hand() {
+        let config = T5Config::from_json(
+            r#"{"vocab_size": 99, "d_model": 8, "d_kv": 4, "d_ff": 20, "num_layers": 2, "num_heads": 3,
+                "feed_forward_proj": "gated-gelu"}"#,
+        );
+        let found = text_encoder(&config.expect("a valid configuration"), 5);
+        assert_eq!(found.to_bits(), (2.0 * f64::from(2880 + 1200 + 960 + 4800)).to_bits());
+    }
+
+    /// Two levels of 6 and 4 channels, one of them doubling the frames: 3 latent frames of 2×1 become 5 frames of 4×2.
+    #[test]
+    fn a_small_decoder_by_hand() {
+        let config = VaeConfig {
+            block_out_channels: vec![4, 6],
+            latent_channels: 3,
+            layers_per_block: 1,
+            temporal_compression_ratio: 2,
+            ..VaeConfig::cogvideox()
+        };
+        let products = [
+            27 * 3 * 6 * 6,                                           // conv_in, 6 latent pixels
+            4 * (2 * 27 * 6 * 6 * 6 + 4 * 3 * 6 * 6),                 // middle and first level: 2 convolutions, 2 norms
+            9 * 6 * 6 * 40,                                           // to 40 pixels
+            27 * (6 + 4) * 4 * 40 + 6 * 4 * 40 + 2 * 3 * (6 + 4) * 6, // 6 to 4 channels, with a shortcut
+            27 * (4 + 4) * 4 * 40 + 4 * 3 * 4 * 6,
+            2 * 3 * 4 * 6 + 27 * 4 * 3 * 40, // norm_out, conv_out
+        ];
+        let found = decoder(&config, 3, [2, 1]);
+        assert_eq!(found.to_bits(), f64::from(2 * products.iter().sum::<i32>()).to_bits());
     }
 }

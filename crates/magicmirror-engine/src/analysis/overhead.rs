@@ -1,7 +1,8 @@
 //! What an adapter costs (table 6): parameters, memory, seconds and operations, with and without it.
 //!
 //! Both runs are real ones, of a few steps; the seconds of all steps of a usual run are those of one times their number.
-//! Operations are those of the transformer and of the adapter's part in it; encoders and decoder run once a video.
+//! Operations are those of text encoder, transformer with the adapter's part in it, and decoder; those of the face networks
+//! and of the adapter's perceivers, which run once a video, are not counted.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -59,6 +60,8 @@ pub struct Cost {
     pub seconds_of_50_steps: f64,
     /// Operations of the transformer in one step, both branches of the guidance included.
     pub flops_per_step: f64,
+    /// Operations of text encoder, transformer and decoder in this run, by the stage that `seconds` names.
+    pub flops: BTreeMap<&'static str, f64>,
     /// Operations a second while denoising, as a share of the machine's peak.
     pub share_of_peak: f64,
 }
@@ -118,12 +121,20 @@ fn cost(
         None => None,
     };
     let references = request.references.len().max(1);
-    let tokens = video_tokens(backbone, settings);
+    let latent_frames = (settings.frames - 1) / backbone.vae.temporal_compression_ratio + 1;
+    let tokens = video_tokens(backbone, settings, latent_frames);
     let call = |adapter| flops::transformer_call(&backbone.dit, tokens, adapter);
     let mut flops_per_step = call(adapter.as_ref().map(|config| (config, references)));
     if settings.guidance().is_active() {
         flops_per_step += call(None);
     }
+    let latent_size = [settings.height, settings.width].map(|size| size / backbone.spatial_compression());
+    let flops = BTreeMap::from([
+        // The prompt and the negative one.
+        (Stage::EncodePrompt.label(), 2.0 * flops::text_encoder(&backbone.text, backbone.dit.max_text_seq_length)),
+        (Stage::Denoise.label(), settings.steps as f64 * flops_per_step),
+        (Stage::Decode.label(), flops::decoder(&backbone.vae, latent_frames, latent_size)),
+    ]);
     let seconds_per_step = seconds.get(Stage::Denoise.label()).copied().unwrap_or_default() / settings.steps as f64;
     Ok(Cost {
         parameters,
@@ -132,13 +143,13 @@ fn cost(
         seconds,
         seconds_per_step,
         flops_per_step,
+        flops,
         share_of_peak: 0.0,
     })
 }
 
-fn video_tokens(backbone: &Backbone, settings: &Settings) -> usize {
+fn video_tokens(backbone: &Backbone, settings: &Settings, latent_frames: usize) -> usize {
     let scale = backbone.spatial_compression() * backbone.dit.patch_size;
-    let latent_frames = (settings.frames - 1) / backbone.vae.temporal_compression_ratio + 1;
     let patch_frames = backbone.dit.patch_size_t.unwrap_or(1);
     latent_frames.div_ceil(patch_frames) * (settings.height / scale) * (settings.width / scale)
 }
@@ -185,7 +196,10 @@ impl Overhead {
         }
         row("seconds, one step", &|cost| number(Some(cost.seconds_per_step), 3));
         row("seconds, 50 steps", &|cost| number(Some(cost.seconds_of_50_steps), 1));
-        row("TFLOP, one step", &|cost| number(Some(cost.flops_per_step / 1e12), 4));
+        for stage in self.with_adapter.flops.keys() {
+            row(&format!("GFLOP, {stage}"), &|cost| number(cost.flops.get(stage).map(|flops| flops / 1e9), 4));
+        }
+        row("GFLOP, one step", &|cost| number(Some(cost.flops_per_step / 1e9), 4));
         let peak = self.peak_flops_per_second / 1e9;
         row(&format!("share of the peak of {peak:.0} GFLOP/s"), &|cost| format!("{:.1} %", 100.0 * cost.share_of_peak));
         table

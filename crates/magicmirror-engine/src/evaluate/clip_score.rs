@@ -15,13 +15,15 @@ use magicmirror_models::vision::preprocess::Preprocessing;
 use magicmirror_models::weights::Checkpoint;
 
 use super::consistency::{cosine, without_trigger};
-use super::metric::{Absent, Better, Clip, Column, Measured, Metric, Opened, WeightsFolder};
+use super::metric::{Better, Clip, Column, Measured, Metric, Opened, Released, WeightsFolder};
 use crate::EngineError;
 use crate::files::sha256_of_files;
 
-const ORIGIN: &str = "https://huggingface.co/openai/clip-vit-base-patch32 (the folder: config.json and model.safetensors \
-                      or pytorch_model.bin)";
-const WEIGHTS: &[&str] = &["clip-vit-base-patch32"];
+const RELEASED: Released = Released {
+    files: &["clip-vit-base-patch32"],
+    origin: "https://huggingface.co/openai/clip-vit-base-patch32 (the folder: config.json and model.safetensors or \
+             pytorch_model.bin)",
+};
 const FRAMES: usize = 16;
 
 struct ClipScore {
@@ -50,14 +52,13 @@ pub(super) fn open(folder: &WeightsFolder, device: &Device) -> Result<Opened, En
             "the same as ConsisID's script computes it, with red and blue exchanged",
         ),
     ];
-    let Some(path) = folder.find(WEIGHTS) else {
-        return Ok(Opened::Absent(Absent::new(&columns, WEIGHTS[0], ORIGIN)));
-    };
-    let (config, network, scale) = ClipNetwork::load_folder(&path, device)?;
-    let files = Checkpoint::open_model_folder(&path)?.files().to_vec();
-    let fingerprint = format!("CLIPScore 1, {}", sha256_of_files(&files)?);
-    let (tokenizer, device) = (ClipTokenizer::new(), device.clone());
-    Ok(Opened::Ready(Box::new(ClipScore { network, config, scale, tokenizer, device, columns, fingerprint })))
+    folder.open(&RELEASED, columns, |path, columns| {
+        let (config, network, scale) = ClipNetwork::load_folder(&path, device)?;
+        let files = Checkpoint::open_model_folder(&path)?.files().to_vec();
+        let fingerprint = format!("CLIPScore 1, {}", sha256_of_files(&files)?);
+        let (tokenizer, device) = (ClipTokenizer::new(), device.clone());
+        Ok(ClipScore { network, config, scale, tokenizer, device, columns, fingerprint })
+    })
 }
 
 impl Metric for ClipScore {

@@ -13,13 +13,14 @@ use magicmirror_models::text::ClipTokenizer;
 use magicmirror_models::vision::preprocess::Preprocessing;
 use magicmirror_models::vision::viclip::ViClip;
 
-use super::metric::{Absent, Better, Clip, Column, Measured, Metric, Opened, WeightsFolder};
+use super::metric::{Better, Clip, Column, Measured, Metric, Opened, Released, WeightsFolder};
 use crate::EngineError;
 use crate::files::sha256_of_files;
 
-const ORIGIN: &str =
-    "https://pjlab-gvm-data.oss-cn-shanghai.aliyuncs.com/internvideo/viclip/ViClip-InternVid-10M-FLT.pth";
-const WEIGHTS: &[&str] = &["ViClip-InternVid-10M-FLT.pth", "ViClip-InternVid-10M-FLT.safetensors"];
+const RELEASED: Released = Released {
+    files: &["ViClip-InternVid-10M-FLT.pth", "ViClip-InternVid-10M-FLT.safetensors"],
+    origin: "https://pjlab-gvm-data.oss-cn-shanghai.aliyuncs.com/internvideo/viclip/ViClip-InternVid-10M-FLT.pth",
+};
 
 struct OverallConsistency {
     viclip: ViClip,
@@ -40,13 +41,12 @@ pub(super) fn open(folder: &WeightsFolder, device: &Device) -> Result<Opened, En
         )
         .headline(),
     ];
-    let Some(path) = folder.find(WEIGHTS) else {
-        return Ok(Opened::Absent(Absent::new(&columns, WEIGHTS[0], ORIGIN)));
-    };
-    let viclip = ViClip::load(&path, device)?;
-    let fingerprint = format!("overall consistency 1, {}", sha256_of_files(&[path])?);
-    let tokenizer = ClipTokenizer::new();
-    Ok(Opened::Ready(Box::new(OverallConsistency { viclip, tokenizer, device: device.clone(), columns, fingerprint })))
+    folder.open(&RELEASED, columns, |path, columns| {
+        let viclip = ViClip::load(&path, device)?;
+        let fingerprint = format!("overall consistency 1, {}", sha256_of_files(&[path])?);
+        let tokenizer = ClipTokenizer::new();
+        Ok(OverallConsistency { viclip, tokenizer, device: device.clone(), columns, fingerprint })
+    })
 }
 
 impl Metric for OverallConsistency {

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use burn::tensor::Device;
 
-use super::flow::{FlowNetwork, Picture};
+use super::flow::{FlowNetwork, Picture, RAFT};
 use super::metric::{Better, Clip, Column, Measured, Metric, Opened, WeightsFolder};
 use crate::EngineError;
 
@@ -33,12 +33,10 @@ pub(super) fn open(folder: &WeightsFolder, device: &Device) -> Result<Opened, En
             "what the dynamic degree decides by: mean flow of the fastest 5 % of the pixels, in pixels, mean over pairs",
         ),
     ];
-    Ok(match FlowNetwork::open(folder, device, &columns)? {
-        Ok(network) => {
-            let fingerprint = format!("dynamic degree 1, {}", network.fingerprint);
-            Opened::Ready(Box::new(DynamicDegree { network, columns, fingerprint }))
-        }
-        Err(absent) => Opened::Absent(absent),
+    folder.open(&RAFT, columns, |path, columns| {
+        let network = FlowNetwork::load(path, device)?;
+        let fingerprint = format!("dynamic degree 1, {}", network.fingerprint);
+        Ok(DynamicDegree { network, columns, fingerprint })
     })
 }
 

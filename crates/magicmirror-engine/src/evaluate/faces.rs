@@ -18,7 +18,7 @@ use super::metric::{FrameFace, ReferenceFace, WeightsFolder};
 use super::thumbnail::Thumbnail;
 use crate::EngineError;
 use crate::files::{sha256, sha256_of_files};
-use crate::identity::{DetectedFace, built_in_dlib, built_in_weights_sha256, load_detector};
+use crate::identity::{DetectedFace, RECOGNISER_FILES, built_in_dlib, built_in_weights_sha256, load_detector};
 
 /// Faces that a recogniser is given at once.
 const BATCH: usize = 16;
@@ -162,24 +162,10 @@ impl FaceNetworks {
     }
 }
 
-/// Files of recognisers in the weights folder, and the names of those that are not there.
-pub(super) fn recogniser_files(weights: &WeightsFolder) -> (Vec<PathBuf>, Vec<&'static str>) {
-    let mut files = Vec::new();
-    let mut absent = Vec::new();
-    for (name, candidates) in RECOGNISER_FILES {
-        match weights.find(candidates) {
-            Some(path) => files.push(path),
-            None => absent.push(*name),
-        }
-    }
-    (files, absent)
+/// Files of recognisers that are in the weights folder.
+pub(super) fn recogniser_files(weights: &WeightsFolder) -> Vec<PathBuf> {
+    RECOGNISER_FILES.iter().filter_map(|(_, files)| weights.find(files)).collect()
 }
-
-/// Recognisers that do not come with the program, and the files they are read from.
-pub(super) const RECOGNISER_FILES: &[(&str, &[&str])] = &[
-    ("mobilefacenet", &["mobilefacenet.safetensors"]),
-    ("arcface", &["arcface.onnx", "w600k_r50.onnx", "glintr100.onnx"]),
-];
 
 /// SHA-256 of a video: of its file, or of all files of its folder.
 pub(super) fn sha256_of_video(path: &Path) -> Result<String, EngineError> {

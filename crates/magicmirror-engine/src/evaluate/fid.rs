@@ -11,19 +11,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use burn::tensor::{Device, Tensor};
 use image::RgbImage;
 use magicmirror_media::{Filter, read_photo, resize};
-use magicmirror_models::face::align::{ARCFACE_TEMPLATE, Sampler, similarity};
+use magicmirror_models::face::align::Chip;
 use magicmirror_models::face::detector::RgbPixels;
 use magicmirror_models::vision::inception::{IMAGE_SIZE, Inception, InceptionVariant};
 
-use super::metric::{Absent, Better, Clip, Column, Measured, Metric, Opened, WeightsFolder};
+use super::metric::{Better, Clip, Column, Measured, Metric, Opened, Released, WeightsFolder};
 use crate::EngineError;
 use crate::files::sha256_of_files;
 use crate::frames::{frames_from_rgb, rgb_from_frames};
 
-const ORIGIN: &str = "https://download.pytorch.org/models/inception_v3_google-0cc3c7bd.pth";
-const WEIGHTS: &[&str] = &["inception_v3_google-0cc3c7bd.pth", "inception_v3_google-0cc3c7bd.safetensors"];
-/// Side of the aligned face, in pixels.
-const FACE_SIZE: usize = 224;
+const RELEASED: Released = Released {
+    files: &["inception_v3_google-0cc3c7bd.pth", "inception_v3_google-0cc3c7bd.safetensors"],
+    origin: "https://download.pytorch.org/models/inception_v3_google-0cc3c7bd.pth",
+};
 
 struct FaceFid {
     network: Inception,
@@ -40,12 +40,11 @@ pub(super) fn open(folder: &WeightsFolder, device: &Device) -> Result<Opened, En
         "ConsisID FID: squared distance of the aligned face and the first reference's in the pooled features of \
          torchvision's Inception v3, mean over frames with a face",
     )];
-    let Some(path) = folder.find(WEIGHTS) else {
-        return Ok(Opened::Absent(Absent::new(&columns, WEIGHTS[0], ORIGIN)));
-    };
-    let network = Inception::load(&path, InceptionVariant::Torchvision, device)?;
-    let fingerprint = format!("ConsisID FID 1, {}", sha256_of_files(&[path])?);
-    Ok(Opened::Ready(Box::new(FaceFid { network, device: device.clone(), columns, fingerprint })))
+    folder.open(&RELEASED, columns, |path, columns| {
+        let network = Inception::load(&path, InceptionVariant::Torchvision, device)?;
+        let fingerprint = format!("ConsisID FID 1, {}", sha256_of_files(&[path])?);
+        Ok(FaceFid { network, device: device.clone(), columns, fingerprint })
+    })
 }
 
 impl Metric for FaceFid {
@@ -92,16 +91,15 @@ impl FaceFid {
 
 /// The face at the place of ArcFace's template, at twice its size; black outside the image.
 fn aligned_face(image: &RgbImage, landmarks: &[[f32; 2]; 5]) -> Option<RgbImage> {
-    let template = ARCFACE_TEMPLATE.map(|point| point.map(|value| 2.0 * value));
-    let face_from_image = similarity(&landmarks.map(|point| point.map(f64::from)), &template)?;
-    let (width, height) = (image.width() as usize, image.height() as usize);
-    let sampler = Sampler::new(&face_from_image, FACE_SIZE, width, height)?;
-    let face = sampler.sample_pixels(&RgbPixels::new(width, height, image.as_raw()), &Device::flex());
+    let pixels = RgbPixels::new(image.width() as usize, image.height() as usize, image.as_raw());
+    let face = Chip::ArcFace224.cut(&pixels, landmarks, &Device::flex())?;
     rgb_from_frames(face.unsqueeze::<4>() / 255.0).pop()
 }
 
 #[cfg(test)]
 mod tests {
+    use magicmirror_models::face::align::ARCFACE_TEMPLATE;
+
     use super::*;
 
     /// Where the landmarks lie at the template's places already, the face is the image.

@@ -1,20 +1,23 @@
 //! Optical flow between frames, and what follows from a flow alone.
 
-use std::path::Path;
+use std::path::PathBuf;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use image::RgbImage;
 use magicmirror_models::flow::Raft;
 
-use super::metric::{Absent, Column, WeightsFolder};
+use super::metric::Released;
 use crate::EngineError;
 use crate::files::sha256_of_files;
 
 /// Updates of the flow, as VBench and EvalCrafter ask of RAFT.
 const ITERATIONS: usize = 20;
-const ORIGIN: &str = "models.zip of https://github.com/princeton-vl/RAFT \
-                      (https://dl.dropboxusercontent.com/s/4j4z58wuv8o0mfz/models.zip)";
-const WEIGHTS: &[&str] = &["raft-things.pth", "raft-things.safetensors"];
+/// RAFT's weights.
+pub(super) const RAFT: Released = Released {
+    files: &["raft-things.pth", "raft-things.safetensors"],
+    origin: "models.zip of https://github.com/princeton-vl/RAFT \
+             (https://dl.dropboxusercontent.com/s/4j4z58wuv8o0mfz/models.zip)",
+};
 
 /// RAFT, and what tells its weights from others.
 pub(super) struct FlowNetwork {
@@ -24,21 +27,9 @@ pub(super) struct FlowNetwork {
 }
 
 impl FlowNetwork {
-    /// Opens RAFT from the weights folder; where it is not there, says what these columns lack.
-    pub(super) fn open(
-        folder: &WeightsFolder,
-        device: &Device,
-        columns: &[Column],
-    ) -> Result<Result<Self, Absent>, EngineError> {
-        let Some(path) = folder.find(WEIGHTS) else {
-            return Ok(Err(Absent::new(columns, WEIGHTS[0], ORIGIN)));
-        };
-        Ok(Ok(Self::load(&path, device)?))
-    }
-
-    fn load(path: &Path, device: &Device) -> Result<Self, EngineError> {
-        let raft = Raft::load(path, device)?;
-        Ok(Self { raft, device: device.clone(), fingerprint: sha256_of_files(&[path.to_owned()])? })
+    pub(super) fn load(path: PathBuf, device: &Device) -> Result<Self, EngineError> {
+        let raft = Raft::load(&path, device)?;
+        Ok(Self { raft, device: device.clone(), fingerprint: sha256_of_files(&[path])? })
     }
 
     /// The flow between two pictures; what RAFT takes for 0 to 255 is the pictures' value times `scale`.

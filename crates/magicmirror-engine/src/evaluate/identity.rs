@@ -5,150 +5,22 @@
 //! strangers beside it. Two readings of "the average similarity of a group of reference images" are both given: similarity
 //! to the mean of the photos' vectors, and the mean of the similarities to each (`…_each`).
 
+mod columns;
+
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
 use super::faces::{Person, SeenFaces};
-use super::metric::{Absent, Better, Column};
 use super::{motion, statistics};
 use crate::identity::DetectedFace;
 
-/// The paper's numbers, and what they are compared with.
-const HEADLINES: [&str; 6] = ["face_found", "dlib_cosine", "dlib_cosine_strangers", "dlib_decay", "fm_ref", "fm_inter"];
+pub(super) use columns::{columns, columns_of, origin_of, set_columns};
+
 /// dlib's own threshold: closer descriptors are of one person.
 const DLIB_SAME_PERSON: f64 = 0.6;
 /// Frames that ConsisID's FaceSim looks at.
 const FACESIM_FRAMES: usize = 16;
-
-/// What is measured of each video with these recognisers.
-pub(super) fn columns(recognisers: &[&'static str]) -> Vec<Column> {
-    use Better::{Higher, Lower, Neither};
-    let mut columns = vec![
-        Column::new("face_found", Higher, "Share of the sampled frames in which the detector (MTCNN) finds a face."),
-        Column::new("face_in_every_frame", Higher, "Success: whether every sampled frame shows a face."),
-    ];
-    for name in recognisers {
-        let mut add = |suffix: &str, better, definition: &str| {
-            columns.push(Column::new(format!("{name}_{suffix}"), better, definition.replace("NAME", name)));
-        };
-        add(
-            "cosine",
-            Higher,
-            "Average ID similarity: cosine between NAME's vector of a frame's largest face and the mean of the identity's photos' vectors; mean over sampled frames with a face. The paper's is that of dlib.",
-        );
-        add(
-            "cosine_strangers",
-            Neither,
-            "The same with the photos of every other identity, and the mean over these: what a wrong person gets.",
-        );
-        add("cosine_each", Higher, "Other reading: the cosine to each photo of the identity, averaged.");
-        add(
-            "cosine_all_frames",
-            Higher,
-            "As NAME_cosine, but a sampled frame without a face counts as 0: no video is left out.",
-        );
-        add(
-            "decay",
-            Lower,
-            "Similarity decay: how much NAME_cosine falls from the first frame to the last, by the straight line that fits best over the sampled frames.",
-        );
-        add(
-            "decay_ends",
-            Lower,
-            "Other reading of similarity decay: the first sampled frame's cosine minus the last one's, of those with a face.",
-        );
-        match *name {
-            "dlib" => {
-                add(
-                    "distance",
-                    Lower,
-                    "Euclidean distance between dlib's descriptor of a frame's face and the mean of the identity's; mean over sampled frames with a face.",
-                );
-                add("distance_strangers", Neither, "The same with every other identity.");
-                add(
-                    "distance_each",
-                    Lower,
-                    "Other reading: the distance to each photo (face_recognition's face_distance), averaged.",
-                );
-                add(
-                    "same_person",
-                    Higher,
-                    "Success: whether the mean of dlib_distance_each is within 0.6, the threshold of dlib and face_recognition; without a face it is not.",
-                );
-            }
-            "arcface" => {
-                columns.push(Column::new("facesim_arc", Higher, "FaceSim-Arc of ConsisID: cosine to each photo, below 0 taken as 0, over 16 frames spread evenly (of those sampled) that show a face; 0 without any. Faces are found by MTCNN, not by buffalo_l's detector."));
-            }
-            _ => {}
-        }
-    }
-    for (name, better, definition) in [
-        (
-            "fm_ref",
-            Higher,
-            "FM_ref: landmarks minus the box's corner, divided by its sides; length of all ten differences to the photo's; mean over sampled frames and photos. Landmarks of MTCNN; the paper's are RetinaFace's.",
-        ),
-        ("fm_ref_points", Higher, "Other reading of FM_ref: mean of the five points' distances."),
-        (
-            "fm_inter",
-            Higher,
-            "FM_inter: landmarks in the frame divided by the first face's diagonal; the largest length of all ten differences between two sampled frames that follow each other.",
-        ),
-        ("fm_inter_points", Higher, "Other reading of FM_inter: mean of the five points' distances."),
-        ("fm_inter_any", Higher, "Other reading of FM_inter: the largest between any two sampled frames."),
-    ] {
-        columns.push(Column::new(name, better, definition));
-    }
-    for column in &mut columns {
-        column.headline = HEADLINES.contains(&column.name.as_ref());
-    }
-    columns
-}
-
-/// What is measured of all videos of a model together.
-pub(super) fn set_columns(recognisers: &[&'static str]) -> Vec<Column> {
-    let of = |name: &&'static str| {
-        [
-            Column::new(
-                format!("{name}_retrieval_top1"),
-                Better::Higher,
-                format!(
-                    "Share of the videos whose highest {name}_cosine, among all identities, is to their own; a video without a face counts as a miss."
-                ),
-            ),
-            Column::new(
-                format!("{name}_roc_auc"),
-                Better::Higher,
-                format!(
-                    "How often the {name}_cosine of a video to its own identity is larger than that of a video to another one (area under the ROC curve; 0.5 is chance). Videos without a face have none."
-                ),
-            ),
-        ]
-    };
-    recognisers.iter().flat_map(of).collect()
-}
-
-/// Where the weights of a recogniser can be had.
-pub(super) fn origin_of(recogniser: &str) -> &'static str {
-    match recogniser {
-        "arcface" => {
-            "InsightFace's buffalo_l (w600k_r50.onnx) or antelopev2 (glintr100.onnx), for research only; or give a file with --recogniser"
-        }
-        _ => {
-            "the constants of MobileFaceNet.tflite (sirius-ai/MobileFaceNet_TF) as safetensors; or give a file with --recogniser"
-        }
-    }
-}
-
-/// FaceSim-Cur of ConsisID, whose network this program does not have.
-pub(super) fn curricularface() -> Absent {
-    Absent {
-        columns: vec!["facesim_cur".into()],
-        file: "glint360k_curricular_face_r101_backbone.bin".into(),
-        origin: "ConsisID's face_encoder folder; its network (CurricularFace IR-101) is not part of this program, so the file would not be read".into(),
-    }
-}
 
 /// How alike a video's faces are to one person, by one recogniser.
 #[derive(Debug, Clone, PartialEq)]
@@ -240,11 +112,8 @@ pub(super) fn measure(seen: &SeenFaces, people: &[Person], own: Option<usize>) -
                 add("dlib_distance_each".into(), each);
                 add("dlib_same_person".into(), Some(f64::from(u8::from(same))));
             }
-            "arcface" => {
-                let chosen: Vec<Option<f64>> =
-                    evenly(faces.len(), FACESIM_FRAMES).map(|index| own.cosine_clamped[index]).collect();
-                add("facesim_arc".into(), Some(mean(&chosen).unwrap_or(0.0)));
-            }
+            "arcface" => add("facesim_arc".into(), Some(facesim(&own.cosine_clamped))),
+            "curricularface" => add("facesim_cur".into(), Some(facesim(&own.cosine_clamped))),
             _ => {}
         }
     }
@@ -271,10 +140,11 @@ fn curve(seen: &SeenFaces, values: &[Option<f64>]) -> (Vec<f64>, Vec<f64>) {
     seen.faces.iter().zip(values).filter_map(at).unzip()
 }
 
-/// Up to so many of `length` places, evenly spread.
-fn evenly(length: usize, count: usize) -> impl Iterator<Item = usize> {
-    let count = count.min(length);
-    (0..count).map(move |index| index * length / count)
+/// ConsisID's mean: over 16 frames from the first to the last, one of them several times where there are fewer.
+fn facesim(cosines: &[Option<f64>]) -> f64 {
+    let chosen: Vec<Option<f64>> =
+        (0..FACESIM_FRAMES).map(|index| cosines[index * (cosines.len() - 1) / (FACESIM_FRAMES - 1)]).collect();
+    mean(&chosen).unwrap_or(0.0)
 }
 
 fn mean(values: &[Option<f64>]) -> Option<f64> {
@@ -315,7 +185,7 @@ mod tests {
         };
         let faces = frames.iter().enumerate().map(face).collect();
         let vectors = || frames.iter().map(|vector| vector.map(|vector| vector.to_vec())).collect::<Vec<_>>();
-        let embeddings = ["dlib", "arcface"].map(|name| (name.to_owned(), vectors())).into();
+        let embeddings = ["dlib", "arcface", "curricularface"].map(|name| (name.to_owned(), vectors())).into();
         SeenFaces { faces, embeddings }
     }
 
@@ -323,7 +193,7 @@ mod tests {
         let vectors = || photos.iter().map(|vector| vector.to_vec()).collect::<Vec<_>>();
         Person {
             faces: photos.iter().map(|_| ReferenceFace { path: "photo.jpg".into(), face: FACE }).collect(),
-            embeddings: ["dlib", "arcface"].map(|name| (name.to_owned(), vectors())).into(),
+            embeddings: ["dlib", "arcface", "curricularface"].map(|name| (name.to_owned(), vectors())).into(),
             thumbnails: Vec::new(),
         }
     }
@@ -352,6 +222,7 @@ mod tests {
             ("dlib_decay", 0.0),
             ("dlib_decay_ends", 0.0),
             ("facesim_arc", 1.0),
+            ("facesim_cur", 1.0),
             ("fm_ref", 0.0),
             ("fm_inter", 0.0),
             ("fm_inter_any", 0.0),
@@ -395,7 +266,8 @@ mod tests {
         is(&measured, "face_in_every_frame", 0.0);
         is(&measured, "dlib_cosine", 0.0);
         is(&measured, "dlib_cosine_all_frames", 0.0);
-        is(&measured, "facesim_arc", 0.5);
+        // Of 16 places in four frames, five fall on the first and one on the last.
+        is(&measured, "facesim_arc", 5.0 / 6.0);
         is(&measured, "dlib_decay_ends", 2.0);
         let faceless = measure(&video(&[None, None]), &people, Some(0));
         for name in ["dlib_cosine", "dlib_distance", "dlib_decay", "dlib_cosine_strangers", "fm_ref", "fm_inter"] {
@@ -410,10 +282,11 @@ mod tests {
     fn every_number_has_a_column() {
         let people = [person(&[[1.0, 2.0, 3.0]]), person(&[[3.0, 0.0, -1.0]])];
         let measured = measure(&video(&[Some([1.0, 2.0, 3.0]); 2]), &people, Some(0));
-        let columns: Vec<String> = columns(&["dlib", "arcface"]).into_iter().map(|c| c.name.into_owned()).collect();
-        let mut unknown = measured.metrics.keys().filter(|name| !columns.contains(name));
+        let names: Vec<String> =
+            columns(&["dlib", "arcface", "curricularface"]).into_iter().map(|c| c.name.into_owned()).collect();
+        let mut unknown = measured.metrics.keys().filter(|name| !names.contains(name));
         assert_eq!(unknown.next(), None);
-        assert_eq!(measured.metrics.len(), columns.len(), "and every column a number");
-        assert!(HEADLINES.iter().all(|name| columns.iter().any(|column| column == name)));
+        assert_eq!(measured.metrics.len(), names.len(), "and every column a number");
+        assert!(columns::HEADLINES.iter().all(|headline| names.iter().any(|name| name == headline)));
     }
 }

@@ -8,14 +8,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use burn::tensor::{Device, activation};
 use magicmirror_models::vision::inception::{Inception, InceptionVariant};
 
-use super::metric::{Absent, Better, Clip, Column, FeatureSet, Measured, Metric, Opened, WeightsFolder};
+use super::metric::{Better, Clip, Column, FeatureSet, Measured, Metric, Opened, Released, WeightsFolder};
 use crate::EngineError;
 use crate::files::sha256_of_files;
 use crate::frames::frames_from_rgb;
 
-const ORIGIN: &str =
-    "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth";
-const WEIGHTS: &[&str] = &["pt_inception-2015-12-05-6726825d.pth", "pt_inception-2015-12-05-6726825d.safetensors"];
+const RELEASED: Released = Released {
+    files: &["pt_inception-2015-12-05-6726825d.pth", "pt_inception-2015-12-05-6726825d.safetensors"],
+    origin: "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth",
+};
 /// Frames that go through the network at once.
 const BATCH: usize = 8;
 /// Parts of the set, each scored by itself.
@@ -39,12 +40,11 @@ pub(super) fn open(folder: &WeightsFolder, device: &Device) -> Result<Opened, En
         )
         .headline(),
     ];
-    let Some(path) = folder.find(WEIGHTS) else {
-        return Ok(Opened::Absent(Absent::new(&columns, WEIGHTS[0], ORIGIN)));
-    };
-    let network = Inception::load(&path, InceptionVariant::TensorFlow2015, device)?;
-    let fingerprint = format!("inception score 1, {}", sha256_of_files(&[path])?);
-    Ok(Opened::Ready(Box::new(InceptionScore { network, device: device.clone(), columns, fingerprint })))
+    folder.open(&RELEASED, columns, |path, columns| {
+        let network = Inception::load(&path, InceptionVariant::TensorFlow2015, device)?;
+        let fingerprint = format!("inception score 1, {}", sha256_of_files(&[path])?);
+        Ok(InceptionScore { network, device: device.clone(), columns, fingerprint })
+    })
 }
 
 impl Metric for InceptionScore {

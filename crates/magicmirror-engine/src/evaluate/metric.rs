@@ -185,15 +185,32 @@ pub struct Absent {
 #[derive(Debug, Clone, Default)]
 pub struct WeightsFolder(pub Option<PathBuf>);
 
-impl Absent {
-    /// What these columns lack.
-    pub(super) fn new(columns: &[Column], file: &'static str, origin: &'static str) -> Self {
-        let columns = columns.iter().map(|column| column.name.clone()).collect();
-        Self { columns, file: file.into(), origin: origin.into() }
-    }
+/// Released weights.
+pub(super) struct Released {
+    /// Names in the weights folder, the released one first.
+    pub(super) files: &'static [&'static str],
+    /// Where they can be had.
+    pub(super) origin: &'static str,
 }
 
 impl WeightsFolder {
+    /// Opens a metric with the first of these files that is there; without any, says what the columns lack.
+    pub(super) fn open<M: Metric + 'static>(
+        &self,
+        released: &Released,
+        columns: Vec<Column>,
+        load: impl FnOnce(PathBuf, Vec<Column>) -> Result<M, EngineError>,
+    ) -> Result<Opened, EngineError> {
+        match self.find(released.files) {
+            Some(path) => Ok(Opened::Ready(Box::new(load(path, columns)?))),
+            None => Ok(Opened::Absent(Absent {
+                columns: columns.into_iter().map(|column| column.name).collect(),
+                file: released.files[0].into(),
+                origin: released.origin.into(),
+            })),
+        }
+    }
+
     /// The first of these names that exists in the folder.
     pub fn find(&self, names: &[&str]) -> Option<PathBuf> {
         let folder: &Path = self.0.as_deref()?;

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::cache::Cache;
-use super::faces::{FaceNetworks, Person, RECOGNISER_FILES, SeenFaces, SeenPhoto, recogniser_files, sha256_of_video};
+use super::faces::{FaceNetworks, Person, SeenFaces, SeenPhoto, recogniser_files, sha256_of_video};
 use super::manifest::{Entry, Manifest};
 use super::metric::{Absent, Clip, Column, FeatureSet, Measured, Metric, NETWORK_METRICS, Opened, WeightsFolder};
 use super::results::{ModelResult, ResultSettings, Results, VideoResult};
@@ -20,6 +20,7 @@ use super::thumbnail::Thumbnail;
 use super::{identity, report};
 use crate::EngineError;
 use crate::event::{Control, Stage};
+use crate::identity::RECOGNISER_FILES;
 use crate::memory::{self, Bytes};
 
 /// Pictures of each video in the report.
@@ -127,23 +128,18 @@ impl<'a> Run<'a> {
             ));
         }
         let weights = WeightsFolder(request.weights.clone());
-        let (mut files, absent) = recogniser_files(&weights);
+        let mut files = recogniser_files(&weights);
         files.extend(request.recognisers.iter().cloned());
         let networks = FaceNetworks::load(&files, request.min_face, device)?;
         let mut not_computed: Vec<Absent> = RECOGNISER_FILES
             .iter()
-            .filter(|(name, _)| absent.contains(name) && !networks.recognisers().any(|known| known == *name))
+            .filter(|(name, _)| !networks.recognisers().any(|known| known == *name))
             .map(|(name, files)| Absent {
-                columns: identity::columns(&[name])
-                    .into_iter()
-                    .map(|column| column.name)
-                    .filter(|column| column.contains(name) || column == "facesim_arc")
-                    .collect(),
+                columns: identity::columns_of(name).into_iter().map(|column| column.name).collect(),
                 file: files.join(" or ").into(),
                 origin: identity::origin_of(name).into(),
             })
             .collect();
-        not_computed.push(identity::curricularface());
         let mut metrics = Vec::new();
         for open in NETWORK_METRICS {
             match open(&weights, device)? {
@@ -348,11 +344,16 @@ impl<'a> Run<'a> {
     fn unreadable(&self, mut problems: Vec<(usize, EngineError)>) -> EngineError {
         problems.sort_by_key(|(index, _)| *index);
         let describe = |(index, error): &(usize, EngineError)| {
-            let mut text = format!("{}: {error}", self.manifest.place(*index));
+            let message = error.to_string();
+            let (what, hint) = message.split_once("\n\nhint: ").unwrap_or((&message, ""));
+            let mut text = format!("{}: {what}", self.manifest.place(*index));
             let mut cause = std::error::Error::source(error);
             while let Some(error) = cause {
                 let _ = write!(text, ": {error}");
                 cause = error.source();
+            }
+            if !hint.is_empty() {
+                let _ = write!(text, "; {hint}");
             }
             text
         };

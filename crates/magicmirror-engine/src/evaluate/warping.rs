@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use burn::tensor::Device;
 
-use super::flow::{Flow, FlowNetwork, Picture};
+use super::flow::{Flow, FlowNetwork, Picture, RAFT};
 use super::metric::{Better, Clip, Column, Measured, Metric, Opened, WeightsFolder};
 use crate::EngineError;
 
@@ -44,12 +44,10 @@ pub(super) fn open(folder: &WeightsFolder, device: &Device) -> Result<Opened, En
         )
         .headline(),
     ];
-    Ok(match FlowNetwork::open(folder, device, &columns)? {
-        Ok(network) => {
-            let fingerprint = format!("warping 1, {}", network.fingerprint);
-            Opened::Ready(Box::new(Warping { network, columns, fingerprint }))
-        }
-        Err(absent) => Opened::Absent(absent),
+    folder.open(&RAFT, columns, |path, columns| {
+        let network = FlowNetwork::load(path, device)?;
+        let fingerprint = format!("warping 1, {}", network.fingerprint);
+        Ok(Warping { network, columns, fingerprint })
     })
 }
 

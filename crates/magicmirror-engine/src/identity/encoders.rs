@@ -18,6 +18,16 @@ const MTCNN: &[u8] = include_bytes!("../../../../assets/face/mtcnn.safetensors")
 /// dlib's face recogniser (CC0), likewise.
 const DLIB: &[u8] = include_bytes!("../../../../assets/face/dlib_resnet.safetensors");
 
+/// Recognisers that do not come with the program, and the files they are read from.
+pub(crate) const RECOGNISER_FILES: &[(&str, &[&str])] = &[
+    ("mobilefacenet", &["mobilefacenet.safetensors"]),
+    ("arcface", &["arcface.onnx", "w600k_r50.onnx", "glintr100.onnx"]),
+    (
+        "curricularface",
+        &["glint360k_curricular_face_r101_backbone.bin", "glint360k_curricular_face_r101_backbone.safetensors"],
+    ),
+];
+
 /// Which networks turn a face into features.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Encoders {
@@ -78,7 +88,7 @@ impl Encoders {
             (None, None) => {
                 return Err(EngineError::options(
                     "it is not known which recogniser made the adapter's identity vectors",
-                    "say which with --recogniser arcface, dlib, mobilefacenet or a file",
+                    "say which with --recogniser arcface, curricularface, dlib, mobilefacenet or a file",
                 ));
             }
         };
@@ -177,20 +187,18 @@ impl Encoders {
 impl RecogniserSource {
     /// A known name (whose file, if it is not built in, is looked for beside the adapter), or a file.
     fn named(name: &str, folder: Option<&Path>, file: impl Fn(&str) -> PathBuf) -> Result<Self, EngineError> {
-        let candidates: &[&str] = match name {
-            "dlib" => return Ok(Self::BuiltInDlib),
-            "arcface" => &["arcface.onnx", "w600k_r50.onnx", "glintr100.onnx"],
-            "mobilefacenet" => &["mobilefacenet.safetensors"],
-            _ => {
-                let path = file(name);
-                if path.is_file() {
-                    return Ok(Self::File(path));
-                }
+        if name == "dlib" {
+            return Ok(Self::BuiltInDlib);
+        }
+        let Some((_, candidates)) = RECOGNISER_FILES.iter().find(|(known, _)| *known == name) else {
+            let path = file(name);
+            if !path.is_file() {
                 return Err(EngineError::options(
                     format!("there is no recogniser at: {}", path.display()),
-                    "name one of arcface, dlib, mobilefacenet, or a file (.onnx, .dat, .json, .safetensors)",
+                    "name one of arcface, curricularface, dlib, mobilefacenet, or a file (.onnx, .dat, .json, .bin, .safetensors)",
                 ));
             }
+            return Ok(Self::File(path));
         };
         let found =
             candidates.iter().map(|file| folder.unwrap_or(Path::new("")).join(file)).find(|path| path.is_file());

@@ -18,6 +18,9 @@ use crate::MediaError;
 const XMP_UUID: [u8; 16] =
     [0xbe, 0x7a, 0xcf, 0xcb, 0x97, 0xa9, 0x42, 0xe8, 0x9c, 0x71, 0x99, 0x94, 0x91, 0xe3, 0xaf, 0xac];
 
+/// The encoder, as the header names it. Other programs name themselves too, so that this tells our files from theirs.
+pub(crate) const COMPRESSOR: &str = "OpenH264";
+
 /// Of a box: its length and its name.
 const HEADER: usize = 8;
 
@@ -124,7 +127,7 @@ fn sample_table(stream: &Stream, size: (u32, u32), timing: TrackTiming, position
             data_reference_index: 1,
             width: u16::try_from(size.0)?,
             height: u16::try_from(size.1)?,
-            compressor: Compressor::from("OpenH264"),
+            compressor: Compressor::from(COMPRESSOR),
             ..Visual::default()
         },
         avcc: Avcc::new(&stream.sequence_parameters, &stream.picture_parameters)?,

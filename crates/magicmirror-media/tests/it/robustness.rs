@@ -34,7 +34,7 @@ fn valid_files() -> Vec<Vec<u8>> {
         bytes.into_inner()
     });
     let folder = tempfile::tempdir().unwrap();
-    let moving = ["a.gif", "a.webp"].map(|name| {
+    let moving = ["a.gif", "a.webp", "a.mp4"].map(|name| {
         let path = folder.path().join(name);
         write_video(&path, &clip(24, 16, 3), 8.0, &provenance()).unwrap();
         fs::read(&path).unwrap()

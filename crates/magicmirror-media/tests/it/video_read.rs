@@ -6,7 +6,9 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use magicmirror_media::{FfmpegPrograms, MediaError, ReadOptions, VideoReader, read_video};
+use magicmirror_media::{FfmpegPrograms, MediaError, ReadOptions, VideoReader, read_video, write_video};
+
+use crate::{clip, provenance, psnr};
 
 const RATE: &str = r#"echo '{"streams": [{"avg_frame_rate": "15/2", "r_frame_rate": "0/0"}]}'"#;
 const FRAME: &str = r"printf 'P6\n2 1\n255\nabcdef'";
@@ -86,6 +88,52 @@ fn a_missing_program_is_named_with_advice() {
         assert!(matches!(error, MediaError::FfmpegMissing { .. }), "{message}");
         assert!(message.contains("no-such-program") && message.contains("hint: install ffmpeg"), "{message}");
     }
+}
+
+/// A video that was written here, in a folder without `ffmpeg`; the options say where it is not.
+fn our_video(folder: &Path) -> (PathBuf, ReadOptions) {
+    let path = folder.join("ours.mp4");
+    write_video(&path, &clip(64, 48, 19), 12.5, &provenance()).unwrap();
+    let nowhere = folder.join("no-such-program");
+    let programs = FfmpegPrograms { ffmpeg: nowhere.clone(), ffprobe: nowhere };
+    (path, ReadOptions { programs, ..ReadOptions::default() })
+}
+
+#[test]
+fn our_own_videos_need_no_program() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, options) = our_video(folder.path());
+    let video = read_video(&path, &options).unwrap();
+    assert_eq!((video.frames.len(), video.fps.to_bits()), (19, 12.5_f64.to_bits()));
+    for (read, written) in video.frames.iter().zip(&clip(64, 48, 19)) {
+        // What 4:2:0 chroma costs included.
+        assert!(psnr(read.as_raw(), written.as_raw()) > 30.0);
+    }
+    let shortened = read_video(&path, &ReadOptions { max_frames: Some(3), ..options }).unwrap();
+    assert_eq!(shortened.frames, video.frames[..3]);
+}
+
+#[test]
+fn our_own_damaged_videos_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, options) = our_video(folder.path());
+    let bytes = fs::read(&path).unwrap();
+    fs::write(&path, &bytes[..bytes.len() - 9]).unwrap();
+    let error = read_video(&path, &options).unwrap_err();
+    assert!(matches!(error, MediaError::DecodeVideo { .. }) && error.to_string().contains("ours.mp4"), "{error}");
+}
+
+#[test]
+fn videos_of_other_encoders_are_for_the_program() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, options) = our_video(folder.path());
+    let mut bytes = fs::read(&path).unwrap();
+    let name = bytes.windows(8).position(|window| window == b"OpenH264").unwrap();
+    bytes[name..][..8].copy_from_slice(b"Lavc x26");
+    fs::write(&path, &bytes).unwrap();
+    let error = read_video(&path, &options).unwrap_err();
+    assert!(matches!(error, MediaError::FfmpegMissing { .. }), "{error}");
+    assert!(error.to_string().contains("MP4 files that MagicMirror wrote"), "{error}");
 }
 
 #[test]

@@ -248,7 +248,7 @@ pub struct Modules {
 /// The encoders that make an adapter's inputs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Encoders {
-    /// `arcface`, `dlib`, `mobilefacenet`, or a file in the adapter's folder.
+    /// `arcface`, `curricularface`, `dlib`, `mobilefacenet`, or a file in the adapter's folder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recogniser: Option<String>,
     /// The vision encoder: a folder in the adapter's folder.

@@ -6,7 +6,7 @@
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use super::detector::RgbPixels;
-use super::{dlib, iresnet};
+use super::{curricularface, dlib, iresnet};
 
 /// The first two rows of a 3×3 matrix that turns, scales and moves points `(x, y, 1)`; a pixel's centre has whole
 /// coordinates.
@@ -35,6 +35,8 @@ const fn in_dlib_chip(position: f64) -> f64 {
 pub enum Chip {
     /// 112×112, all five landmarks brought to [`ARCFACE_TEMPLATE`] as well as they fit.
     ArcFace,
+    /// 224×224, the same at twice the size.
+    ArcFace224,
     /// 150×150, the two eyes brought to [`DLIB_EYES`].
     Dlib,
 }
@@ -44,6 +46,7 @@ impl Chip {
     pub fn size(self) -> usize {
         match self {
             Self::ArcFace => iresnet::CHIP_SIZE,
+            Self::ArcFace224 => curricularface::CHIP_SIZE,
             Self::Dlib => dlib::CHIP_SIZE,
         }
     }
@@ -53,6 +56,7 @@ impl Chip {
         let landmarks = landmarks.map(|point| point.map(f64::from));
         match self {
             Self::ArcFace => similarity(&landmarks, &ARCFACE_TEMPLATE),
+            Self::ArcFace224 => similarity(&landmarks, &ARCFACE_TEMPLATE.map(|point| point.map(|value| 2.0 * value))),
             Self::Dlib => similarity(&landmarks[..2], &DLIB_EYES),
         }
     }

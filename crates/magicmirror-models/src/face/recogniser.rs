@@ -5,6 +5,7 @@ use std::path::Path;
 use burn::tensor::{Device, Tensor};
 
 use super::align::Chip;
+use super::curricularface::{CurricularFace, CurricularFaceConfig};
 use super::dlib::{self, DlibResNet};
 use super::iresnet::IResNet;
 use super::mobilefacenet::MobileFaceNet;
@@ -15,6 +16,8 @@ use crate::weights::{Checkpoint, WeightsError};
 pub enum Recogniser {
     /// `InsightFace`'s, from ONNX.
     ArcFace(Box<IResNet>),
+    /// `CurricularFace`'s IR-101.
+    CurricularFace(Box<CurricularFace>),
     /// dlib's.
     Dlib(Box<DlibResNet>),
     /// The small one.
@@ -22,8 +25,8 @@ pub enum Recogniser {
 }
 
 impl Recogniser {
-    /// Reads a file; which network it holds is seen from its extension (`.onnx`, `.dat`, `.json`) or its tensors' names
-    /// (`.safetensors`).
+    /// Reads a file; which network it holds is seen from its extension (`.onnx`, `.dat`, `.json`, `.bin`) or its tensors'
+    /// names (`.safetensors`).
     ///
     /// # Errors
     /// When the file cannot be read or holds no such network.
@@ -32,25 +35,35 @@ impl Recogniser {
         match extension.to_str() {
             Some("onnx") => Ok(Self::ArcFace(Box::new(IResNet::load(path, device)?))),
             Some("dat" | "json") => Ok(Self::Dlib(Box::new(DlibResNet::load(path, device)?))),
+            Some("bin") => Self::curricularface(path, device),
             Some("safetensors") => {
                 let checkpoint = Checkpoint::open_file(path)?;
-                if checkpoint.entries().contains_key("stem.conv.weight") {
+                let has = |name| checkpoint.entries().contains_key(name);
+                if has("stem.conv.weight") {
                     Ok(Self::Dlib(Box::new(DlibResNet::load(path, device)?)))
+                } else if has("input_layer.0.weight") {
+                    Self::curricularface(path, device)
                 } else {
                     Ok(Self::MobileFaceNet(Box::new(MobileFaceNet::load(path, device)?)))
                 }
             }
             _ => Err(WeightsError::Unsupported {
                 path: path.to_owned(),
-                reason: "a recogniser is read from .onnx, .dat, .json or .safetensors".to_owned(),
+                reason: "a recogniser is read from .onnx, .dat, .json, .bin or .safetensors".to_owned(),
             }),
         }
     }
 
-    /// Short name: `arcface`, `dlib` or `mobilefacenet`.
+    fn curricularface(path: &Path, device: &Device) -> Result<Self, WeightsError> {
+        let net = CurricularFace::load(path, &CurricularFaceConfig::ir_101(), device)?;
+        Ok(Self::CurricularFace(Box::new(net)))
+    }
+
+    /// Short name: `arcface`, `curricularface`, `dlib` or `mobilefacenet`.
     pub fn name(&self) -> &'static str {
         match self {
             Self::ArcFace(_) => "arcface",
+            Self::CurricularFace(_) => "curricularface",
             Self::Dlib(_) => "dlib",
             Self::MobileFaceNet(_) => "mobilefacenet",
         }
@@ -60,6 +73,7 @@ impl Recogniser {
     pub fn chip(&self) -> Chip {
         match self {
             Self::ArcFace(_) | Self::MobileFaceNet(_) => Chip::ArcFace,
+            Self::CurricularFace(_) => Chip::ArcFace224,
             Self::Dlib(_) => Chip::Dlib,
         }
     }
@@ -68,6 +82,7 @@ impl Recogniser {
     pub fn embedding_size(&self) -> usize {
         match self {
             Self::ArcFace(net) => net.embedding_size(),
+            Self::CurricularFace(net) => net.embedding_size(),
             Self::Dlib(_) => dlib::DESCRIPTOR_SIZE,
             Self::MobileFaceNet(net) => net.embedding_size(),
         }
@@ -81,6 +96,7 @@ impl Recogniser {
     pub fn embed(&self, chips: Tensor<4>) -> Tensor<2> {
         match self {
             Self::ArcFace(net) => net.forward(chips),
+            Self::CurricularFace(net) => net.forward(chips),
             Self::Dlib(net) => net.forward(chips),
             Self::MobileFaceNet(net) => net.forward(chips),
         }

@@ -1,9 +1,11 @@
-//! The networks of the video metrics: RAFT, Inception v3, CLIP, ViCLIP and CLIP's tokenizer.
+//! The networks of the video metrics: RAFT, Inception v3, CLIP, ViCLIP, CurricularFace and CLIP's tokenizer.
 
 use std::fs;
 use std::path::Path;
 
 use burn::tensor::{Device, Tensor, TensorData};
+use magicmirror_models::face::curricularface::{CurricularFace, CurricularFaceConfig};
+use magicmirror_models::face::recogniser::Recogniser;
 use magicmirror_models::flow::Raft;
 use magicmirror_models::text::ClipTokenizer;
 use magicmirror_models::vision::clip::{Clip, ClipConfig};
@@ -128,6 +130,24 @@ fn viclip_agrees_with_its_reference() {
 
     save_safetensors(&path, &[("other".to_owned(), hashed_weight("other", &[2]))]).unwrap();
     assert!(matches!(ViClip::load(&path, &Device::flex()), Err(WeightsError::Invalid { .. })));
+}
+
+/// The released file counts batches, too.
+#[test]
+fn curricularface_agrees_with_its_reference() {
+    let config = CurricularFaceConfig { stem: 4, groups: [(4, 2), (8, 1), (12, 2), (16, 1)], embedding: 10 };
+    let (network, names) = hashed_network(|params| CurricularFace::new(&config, params));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ir.safetensors");
+    let counters = ["input_layer.1.num_batches_tracked", "body.0.res_layer.0.num_batches_tracked"];
+    write(&path, named_tensors(&network, &names), "", &counters);
+    let loaded = CurricularFace::load(&path, &config, &Device::flex()).unwrap();
+    let found = loaded.forward(hashed_image("curricularface", [2, 3, 224, 224]));
+    assert_close("embedding", found.into_data(), &expected().data("curricularface"), ONE_CALL);
+
+    // What `--recogniser` takes is the released network.
+    let error = Recogniser::load(&path, &Device::flex()).unwrap_err();
+    assert!(matches!(error, WeightsError::Mismatch { .. }) && error.to_string().contains("body.48"), "{error}");
 }
 
 #[test]

@@ -36,7 +36,7 @@ pub(super) struct Evaluate {
     /// Folder with the weights of further metrics; what is missing is reported as not computed
     #[arg(long, value_name = "DIR", env = "MAGICMIRROR_METRIC_WEIGHTS")]
     weights: Option<PathBuf>,
-    /// Weight file of a further recogniser (MobileFaceNet or ArcFace); repeat it for several
+    /// Weight file of a further recogniser (MobileFaceNet, ArcFace or CurricularFace); repeat it for several
     #[arg(long = "recogniser", value_name = "FILE")]
     recognisers: Vec<PathBuf>,
     /// cpu, cuda, cuda:N, rocm, rocm:N, vulkan or metal; default: the best one built in

@@ -54,6 +54,10 @@ fn overhead_of_the_tiny_model() {
     assert!(with["parameters"]["adapter"].as_u64().unwrap() > 0);
     let flops = |cost: &Value| cost["flops_per_step"].as_f64().unwrap();
     assert!(flops(with) > flops(base));
+    let of_stage = |stage: &str| with["flops"][stage].as_f64().unwrap();
+    assert_eq!(with["flops"]["denoising"], with["flops_per_step"], "one step");
+    assert!(of_stage("encoding prompt") > 0.0 && of_stage("decoding frames") > 0.0);
+    assert!(ran.stdout.contains("| GFLOP, decoding frames |"), "{}", ran.stdout);
     assert!(with["seconds_per_step"].as_f64().unwrap() > 0.0);
     let peak = found["peak_flops_per_second"].as_f64().unwrap();
     let share = flops(with) / with["seconds_per_step"].as_f64().unwrap() / peak;

@@ -392,7 +392,7 @@ fn photos_that_cannot_be_used() {
         case(
             "no such recogniser",
             &["--adapter", "adapter", "--reference", "astronaut.png", "--recogniser", "oracle"],
-            &["no recogniser at: oracle", "arcface, dlib, mobilefacenet"],
+            &["no recogniser at: oracle", "arcface, curricularface, dlib, mobilefacenet"],
         ),
         case(
             "no such vision encoder",
