@@ -13,7 +13,7 @@ use super::statistics::Estimate;
 pub struct Relative {
     /// The model that they are compared with.
     pub to: String,
-    /// The numbers of [`is_compared`] kind, in the order of the tables.
+    /// What is compared, in the order of the tables.
     pub columns: Vec<String>,
     /// By model and number: the mean by the other model's mean, over the videos that both have of the same identity and
     /// seed; null where there are none.
