@@ -20,6 +20,7 @@ mod recipe;
 mod shard;
 mod sheet;
 
+pub(crate) use draw::shoot;
 pub use error::DatasetError;
 pub(crate) use files::Files;
 pub use inspect::{Inspection, SplitCounts, inspect};
@@ -29,3 +30,4 @@ pub use metadata::{Identity, Metadata, Reference, Truth};
 pub use read::{Dataset, Sample, Samples};
 pub use recipe::{Kind, Layout, Machine, Recipe, ShardPlan, Split};
 pub use sheet::contact_sheet;
+pub(crate) use sheet::{GROUND as SHEET_GROUND, paste};

@@ -4,6 +4,7 @@
 //! embedded in `faces`, compared in `identity`, their motion measured in `motion`; metrics with networks of their own
 //! implement [`metric::Metric`].
 
+mod backdrop;
 mod cache;
 mod clip_score;
 mod consistency;
@@ -16,7 +17,9 @@ mod inception;
 mod manifest;
 pub mod metric;
 mod motion;
+mod people;
 mod prompts;
+mod relative;
 mod report;
 mod results;
 mod run;
@@ -25,7 +28,9 @@ mod thumbnail;
 mod warping;
 
 pub use manifest::{Entry, Manifest};
+pub use people::{PeopleRequest, PeopleSet, write_people};
 pub use prompts::{PromptsRequest, write_prompts};
+pub use relative::Relative;
 pub use results::{FrameResult, ModelResult, ResultSettings, Results, VideoResult};
 pub use run::{Request, evaluate};
 pub use statistics::Estimate;

@@ -15,6 +15,7 @@ pub mod frames;
 pub mod generate;
 pub mod identity;
 pub mod latents;
+mod lettering;
 pub mod memory;
 pub mod models;
 pub mod train;

@@ -12,7 +12,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::graph::SceneGraph;
 use crate::motion::{CameraMove, Facing};
-use crate::scene::{Group, Place};
+use crate::scene::{Group, NamedColour, Place};
 
 /// A caption; the seed chooses the words.
 ///
@@ -26,6 +26,22 @@ pub fn caption(graph: &SceneGraph, seed: u64) -> String {
     let mut words = Words { graph, random: ChaCha8Rng::seed_from_u64(seed) };
     let text = words.sentences();
     words.finish(&text)
+}
+
+/// The colour of the plain backdrop that a prompt asks for in the words of a [`caption`].
+///
+/// # Examples
+/// ```
+/// use magicmirror_people::{captions::backdrop_colour, scene::NamedColour};
+/// assert_eq!(backdrop_colour("A man in a red shirt in front of a blue wall."), Some(NamedColour::Blue));
+/// assert_eq!(backdrop_colour("A man in a red shirt on a beach."), None);
+/// ```
+pub fn backdrop_colour(prompt: &str) -> Option<NamedColour> {
+    let prompt = prompt.to_lowercase();
+    NamedColour::ALL.into_iter().find(|&colour| {
+        let phrases = phrases::place(Place::Plain(colour));
+        phrases.iter().any(|phrase| prompt.contains(&coloured(phrase, colour)))
+    })
 }
 
 struct Words<'a> {
@@ -178,10 +194,7 @@ impl Words<'_> {
         let place = self.graph.background.place;
         let phrase = self.any(phrases::place(place));
         match place {
-            Place::Plain(colour) => {
-                let colour = phrases::colour(colour);
-                phrase.replace("{colour}", colour).replace("{a colour}", &with_article(colour))
-            }
+            Place::Plain(colour) => coloured(phrase, colour),
             _ => phrase.to_owned(),
         }
     }
@@ -212,6 +225,12 @@ impl Words<'_> {
     fn any(&mut self, choices: &[&'static str]) -> &'static str {
         choices.choose(&mut self.random).expect("there are phrases")
     }
+}
+
+/// A phrase about something of this colour.
+fn coloured(phrase: &str, colour: NamedColour) -> String {
+    let colour = phrases::colour(colour);
+    phrase.replace("{colour}", colour).replace("{a colour}", &with_article(colour))
 }
 
 /// "a red sweater", "an orange one".

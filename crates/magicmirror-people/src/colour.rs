@@ -56,8 +56,7 @@ impl NamedColour {
 }
 
 /// The named colour that a light looks most like, in Oklab (Björn Ottosson, 2020).
-#[cfg(test)]
-pub(crate) fn nearest_name(light: Rgb) -> NamedColour {
+pub fn nearest_name(light: Rgb) -> NamedColour {
     let distance = |name: &NamedColour| {
         let (one, other) = (oklab(light), oklab(name.albedo()));
         (0..3).map(|axis| (one[axis] - other[axis]) * (one[axis] - other[axis])).sum::<f32>()
@@ -67,7 +66,6 @@ pub(crate) fn nearest_name(light: Rgb) -> NamedColour {
     names[0]
 }
 
-#[cfg(test)]
 fn oklab([red, green, blue]: Rgb) -> [f32; 3] {
     let [l, m, s] = [
         0.412_221_46 * red + 0.536_332_55 * green + 0.051_445_995 * blue,

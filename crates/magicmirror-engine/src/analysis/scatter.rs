@@ -1,9 +1,9 @@
 //! The picture and the page of a [`Modulation`].
 
-use font8x8::{BASIC_FONTS, UnicodeFonts};
 use image::{Rgb, RgbImage};
 
 use super::modulation::{Modulation, Point, Stream};
+use crate::lettering;
 
 /// Side of a panel, and the space around it, in pixels.
 const PANEL: u32 = 460;
@@ -11,6 +11,8 @@ const MARGIN: u32 = 30;
 const LEGEND: u32 = 120;
 const RADIUS: i64 = 4;
 const INK: Rgb<u8> = Rgb([40, 40, 40]);
+/// Of letters.
+const SCALE: u32 = 2;
 
 const STREAMS: [Stream; 5] =
     [Stream::Video, Stream::VideoWithIdentity, Stream::Text, Stream::TextWithIdentity, Stream::Face];
@@ -44,7 +46,7 @@ pub(super) fn draw(points: &[Point]) -> RgbImage {
     };
     for (panel, title) in (0..).zip(["stream", "layer", "timestep"]) {
         let left = MARGIN + panel * (PANEL + MARGIN);
-        write(&mut image, title, left, 10);
+        lettering::write(&mut image, title, [left, 10], SCALE, INK);
         frame(&mut image, left, MARGIN);
         let inside = f64::from(PANEL - 20);
         for point in points {
@@ -58,7 +60,7 @@ pub(super) fn draw(points: &[Point]) -> RgbImage {
                 let seen = STREAMS.into_iter().filter(|stream| points.iter().any(|point| point.stream == *stream));
                 for (row, stream) in (0..).zip(seen) {
                     dot(&mut image, i64::from(left + 6), i64::from(top + 8 + 20 * row), stream_colour(stream));
-                    write(&mut image, stream.label(), left + 20, top + 20 * row);
+                    lettering::write(&mut image, stream.label(), [left + 20, top + 20 * row], SCALE, INK);
                 }
             }
             1 => bar(&mut image, left, top, layers),
@@ -83,9 +85,9 @@ fn bar(image: &mut RgbImage, left: u32, top: u32, (low, range): (f64, f64)) {
         (0..14).for_each(|y| image.put_pixel(left + x, top + y, colour));
     }
     let high = (low + range).round().to_string();
-    write(image, &low.round().to_string(), left, top + 22);
+    lettering::write(image, &low.round().to_string(), [left, top + 22], SCALE, INK);
     let width = 16 * high.len() as u32;
-    write(image, &high, left + PANEL - width, top + 22);
+    lettering::write(image, &high, [left + PANEL - width, top + 22], SCALE, INK);
 }
 
 fn frame(image: &mut RgbImage, left: u32, top: u32) {
@@ -100,17 +102,6 @@ fn dot(image: &mut RgbImage, x: i64, y: i64, colour: Rgb<u8>) {
     for (dx, dy) in (-RADIUS..=RADIUS).flat_map(|dx| (-RADIUS..=RADIUS).map(move |dy| (dx, dy))) {
         if dx * dx + dy * dy <= RADIUS * RADIUS {
             image.put_pixel((x + dx) as u32, (y + dy) as u32, colour);
-        }
-    }
-}
-
-/// Text of twice the font's size.
-fn write(image: &mut RgbImage, text: &str, left: u32, top: u32) {
-    for (index, glyph) in (0..).zip(text.chars().filter_map(|character| BASIC_FONTS.get(character))) {
-        for (x, y) in (0..16u32).flat_map(|x| (0..16u32).map(move |y| (x, y))) {
-            if glyph[y as usize / 2] >> (x / 2) & 1 == 1 {
-                image.put_pixel(left + 16 * index + x, top + y, INK);
-            }
         }
     }
 }

@@ -84,7 +84,13 @@ pub(super) fn draw(
 }
 
 /// Pictures of one scene at these times, in seconds.
-fn shoot(person: &Person, graph: &SceneGraph, seed: u64, times: &[f32], size: Size) -> (Vec<RgbImage>, Vec<Truth>) {
+pub(crate) fn shoot(
+    person: &Person,
+    graph: &SceneGraph,
+    seed: u64,
+    times: &[f32],
+    size: Size,
+) -> (Vec<RgbImage>, Vec<Truth>) {
     let set = Set::new(&Scene {
         person: person.clone(),
         outfit: graph.outfit,

@@ -17,7 +17,7 @@ const FRAMES: usize = 6;
 const REFERENCES: usize = 4;
 /// Pixels between pictures, and their colour.
 const GAP: u32 = 4;
-const GROUND: image::Rgb<u8> = image::Rgb([32; 3]);
+pub(crate) const GROUND: image::Rgb<u8> = image::Rgb([32; 3]);
 
 /// Writes a PNG file with samples from all over the data set: pairs (the reference, smaller, left of its target), then
 /// clips (references, then frames).
@@ -76,7 +76,8 @@ fn at_height(image: &RgbImage, height: u32) -> Result<RgbImage, EngineError> {
     Ok(resize(image, width, height, Filter::Bicubic)?)
 }
 
-fn paste(rows: &[Vec<RgbImage>]) -> RgbImage {
+/// Rows of pictures, each row's lower edges in line.
+pub(crate) fn paste(rows: &[Vec<RgbImage>]) -> RgbImage {
     let width_of = |row: &Vec<RgbImage>| row.iter().map(|image| image.width() + GAP).sum::<u32>() + GAP;
     let height_of = |row: &Vec<RgbImage>| row.iter().map(RgbImage::height).max().unwrap_or(0) + GAP;
     let width = rows.iter().map(width_of).max().unwrap_or(0);

@@ -88,7 +88,8 @@ pub(super) fn measure(seen: &SeenFaces, people: &[Person], own: Option<usize>) -
             mean(&to_each.iter().enumerate().filter(|(i, _)| Some(*i) != own).map(|(_, v)| *v).collect::<Vec<_>>())
         };
         let cosines = to_each(|likeness| &likeness.cosine);
-        add(format!("{name}_cosine_strangers"), strangers(&cosines));
+        let to_strangers = strangers(&cosines);
+        add(format!("{name}_cosine_strangers"), to_strangers);
         similarities.insert(name.clone(), cosines);
         if name == "dlib" {
             add("dlib_distance_strangers".into(), strangers(&to_each(|likeness| &likeness.distance)));
@@ -96,7 +97,10 @@ pub(super) fn measure(seen: &SeenFaces, people: &[Person], own: Option<usize>) -
         let Some(own) = own.and_then(|own| all[own].take()) else { continue };
         let all_frames = own.cosine.iter().map(|cosine| cosine.unwrap_or(0.0)).sum::<f64>() / faces.len() as f64;
         let (positions, values) = curve(seen, &own.cosine);
-        add(format!("{name}_cosine"), mean(&own.cosine));
+        let to_own = mean(&own.cosine);
+        add(format!("{name}_cosine"), to_own);
+        let gap = if found == 0 { Some(0.0) } else { to_own.zip(to_strangers).map(|(own, others)| own - others) };
+        add(format!("{name}_gap"), gap.filter(|_| people.len() > 1));
         add(format!("{name}_cosine_each"), mean(&own.cosine_each));
         add(format!("{name}_cosine_all_frames"), Some(all_frames));
         add(format!("{name}_decay"), statistics::fall(&positions, &values));
@@ -217,6 +221,7 @@ mod tests {
             ("dlib_cosine", 1.0),
             ("dlib_cosine_each", 1.0),
             ("dlib_cosine_strangers", 0.0),
+            ("dlib_gap", 1.0),
             ("dlib_distance", 0.0),
             ("dlib_same_person", 1.0),
             ("dlib_decay", 0.0),
@@ -273,7 +278,7 @@ mod tests {
         for name in ["dlib_cosine", "dlib_distance", "dlib_decay", "dlib_cosine_strangers", "fm_ref", "fm_inter"] {
             assert_eq!(number(&faceless, name), None, "{name}");
         }
-        for name in ["face_found", "dlib_cosine_all_frames", "dlib_same_person", "facesim_arc"] {
+        for name in ["face_found", "dlib_gap", "dlib_cosine_all_frames", "dlib_same_person", "facesim_arc"] {
             is(&faceless, name, 0.0);
         }
     }

@@ -48,8 +48,17 @@ pub struct Manifest {
     pub folder: PathBuf,
     /// The file or folder itself.
     pub path: PathBuf,
-    /// The line of each entry, from 1; empty for a folder.
-    pub lines: Vec<usize>,
+    /// Where each entry stands.
+    sources: Vec<Source>,
+}
+
+/// Where an entry stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Source {
+    /// The file or folder.
+    path: PathBuf,
+    /// From 1; none in a folder.
+    line: Option<usize>,
 }
 
 /// A name for models that have none.
@@ -58,6 +67,32 @@ fn unnamed() -> String {
 }
 
 impl Manifest {
+    /// Reads one manifest or several, whose entries then come one after the other.
+    ///
+    /// # Errors
+    /// As [`Self::read`], and when two name the same video.
+    ///
+    /// # Panics
+    /// If there is no path.
+    pub fn read_all(paths: &[PathBuf]) -> Result<Self, EngineError> {
+        let (first, others) = paths.split_first().expect("at least one manifest");
+        let mut all = Self::read(first)?;
+        if others.is_empty() {
+            return Ok(all);
+        }
+        all.move_to_root();
+        for path in others {
+            let mut other = Self::read(path)?;
+            other.move_to_root();
+            if let Some(index) = other.entries.iter().position(|entry| all.has_video(entry)) {
+                return Err(other.invalid(index, "the video of another manifest again"));
+            }
+            all.entries.append(&mut other.entries);
+            all.sources.append(&mut other.sources);
+        }
+        Ok(all)
+    }
+
     /// Reads a manifest, or a folder (see [`Self::of_folder`]).
     ///
     /// # Errors
@@ -67,23 +102,22 @@ impl Manifest {
             return Self::of_folder(path);
         }
         let text = read_text(path)?;
-        let mut manifest =
-            Self { entries: Vec::new(), folder: parent(path).to_owned(), path: path.to_owned(), lines: Vec::new() };
+        let mut manifest = Self::new(parent(path), path);
         for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
             let entry: Entry = serde_json::from_str(line).map_err(|error| {
                 // The parser counts lines within the line.
                 let reason = error.to_string().replace(" at line 1 column", " at column");
-                manifest.invalid(Some(index + 1), reason)
+                invalid(path, Some(index + 1), reason)
             })?;
             if let Some(earlier) = manifest.entries.iter().position(|earlier| earlier.video == entry.video) {
-                let reason = format!("the video of line {} again", manifest.lines[earlier]);
-                return Err(manifest.invalid(Some(index + 1), reason));
+                let earlier = manifest.sources[earlier].line.unwrap_or_default();
+                return Err(invalid(path, Some(index + 1), format!("the video of line {earlier} again")));
             }
             manifest.entries.push(entry);
-            manifest.lines.push(index + 1);
+            manifest.sources.push(Source { path: path.to_owned(), line: Some(index + 1) });
         }
         if manifest.entries.is_empty() {
-            return Err(manifest.invalid(None, "there is no line in it"));
+            return Err(invalid(path, None, "there is no line in it"));
         }
         manifest.name_identities();
         Ok(manifest)
@@ -105,8 +139,7 @@ impl Manifest {
             photos.entry(stem(&path)).or_default().extend(found.into_iter().filter(|path| is_photo(path)));
         }
         photos.retain(|_, photos| !photos.is_empty());
-        let mut manifest =
-            Self { entries: Vec::new(), folder: folder.to_owned(), path: folder.to_owned(), lines: Vec::new() };
+        let mut manifest = Self::new(folder, folder);
         let model = folder.canonicalize().map_or_else(|_| unnamed(), |folder| stem(&folder));
         for path in list(folder)?.into_iter().filter(|path| *path != references) {
             if is_video(&path) {
@@ -118,7 +151,7 @@ impl Manifest {
             }
         }
         if manifest.entries.is_empty() {
-            return Err(manifest.invalid(None, "there is no video in it"));
+            return Err(invalid(folder, None, "there is no video in it"));
         }
         manifest.name_identities();
         Ok(manifest)
@@ -131,15 +164,31 @@ impl Manifest {
 
     /// Where an entry stands, for messages.
     pub(crate) fn place(&self, entry: usize) -> String {
-        let line = self.lines.get(entry).map_or_else(String::new, |line| format!(":{line}"));
-        format!("{}{line}", self.path.display())
+        let Source { path, line } = &self.sources[entry];
+        format!("{}{}", path.display(), line.map_or_else(String::new, |line| format!(":{line}")))
     }
 
-    /// An error about the manifest, or about one of its lines.
-    pub(crate) fn invalid(&self, line: Option<usize>, reason: impl Into<String>) -> EngineError {
-        let reason = reason.into();
-        let reason = line.map_or(reason.clone(), |line| format!("line {line}: {reason}"));
-        EngineError::InvalidFile { what: "manifest", reason, path: self.path.clone() }
+    /// An error about an entry.
+    pub(crate) fn invalid(&self, entry: usize, reason: impl Into<String>) -> EngineError {
+        let Source { path, line } = &self.sources[entry];
+        invalid(path, *line, reason)
+    }
+
+    fn new(folder: &Path, path: &Path) -> Self {
+        Self { entries: Vec::new(), folder: folder.to_owned(), path: path.to_owned(), sources: Vec::new() }
+    }
+
+    /// Makes paths start from where the program runs.
+    fn move_to_root(&mut self) {
+        for entry in &mut self.entries {
+            let paths = std::iter::once(&mut entry.video).chain(&mut entry.references);
+            paths.for_each(|path| *path = self.folder.join(&*path));
+        }
+        self.folder = PathBuf::new();
+    }
+
+    fn has_video(&self, entry: &Entry) -> bool {
+        self.entries.iter().any(|other| other.video == entry.video)
     }
 
     fn add(&mut self, video: &Path, model: &str, photos: &BTreeMap<String, Vec<PathBuf>>) {
@@ -149,6 +198,7 @@ impl Manifest {
         let person = photos.keys().filter(belongs).max_by_key(|person| person.len());
         let relative = |path: &Path| path.strip_prefix(&self.folder).unwrap_or(path).to_owned();
         let (prompt, seed) = said_by_report(video);
+        self.sources.push(Source { path: self.path.clone(), line: None });
         self.entries.push(Entry {
             video: relative(video),
             references: person
@@ -179,6 +229,13 @@ impl Manifest {
             entry.identity.clone_from(name);
         }
     }
+}
+
+/// An error about a manifest, or about one of its lines.
+fn invalid(path: &Path, line: Option<usize>, reason: impl Into<String>) -> EngineError {
+    let reason = reason.into();
+    let reason = line.map_or(reason.clone(), |line| format!("line {line}: {reason}"));
+    EngineError::InvalidFile { what: "manifest", reason, path: path.to_owned() }
 }
 
 /// Prompt and seed in the report beside a generated video, if there is one.
@@ -271,8 +328,27 @@ mod tests {
         let read = manifest(lines).expect("valid");
         let names: Vec<&str> = read.entries.iter().map(|entry| entry.identity.as_str()).collect();
         assert_eq!(names, ["me", "me (2)", "me", ""]);
-        assert_eq!(read.lines, [1, 3, 4, 5]);
+        assert_eq!(read.sources.iter().filter_map(|source| source.line).collect::<Vec<_>>(), [1, 3, 4, 5]);
         assert_eq!((read.entries[0].model.as_str(), read.entries[1].model.as_str()), ("unnamed", "m"));
+    }
+
+    #[test]
+    fn several_manifests_are_one_after_the_other() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let paths = ["a/set.jsonl", "b/set.jsonl"].map(|name| folder.path().join(name));
+        for (path, photo) in paths.iter().zip(["me.jpg", "/photos/me.jpg"]) {
+            fs::create_dir_all(parent(path)).expect("a folder");
+            fs::write(path, format!("{{\"video\":\"x.gif\",\"references\":[{photo:?}]}}\n")).expect("written");
+        }
+        let all = Manifest::read_all(&paths).expect("valid");
+        let videos: Vec<&Path> = all.entries.iter().map(|entry| entry.video.as_path()).collect();
+        assert_eq!(videos, [folder.path().join("a/x.gif"), folder.path().join("b/x.gif")]);
+        assert_eq!(all.entries[0].references, [folder.path().join("a/me.jpg")]);
+        assert_eq!(all.entries[1].references, [PathBuf::from("/photos/me.jpg")]);
+        assert_eq!(all.place(1), format!("{}:1", paths[1].display()));
+        let twice = [paths[0].clone(), paths[0].clone()];
+        let message = Manifest::read_all(&twice).expect_err("the same video").to_string();
+        assert!(message.contains("line 1: the video of another manifest again"), "{message}");
     }
 
     #[test]

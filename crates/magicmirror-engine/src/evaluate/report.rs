@@ -1,12 +1,15 @@
-//! The results as files: `results.json`, `table.md`, `table.csv` and `report.html`.
+//! The results as files: `results.json`, `table.md`, `table.csv`, `report.html`, and contact sheets if asked for.
 
 mod page;
 mod plot;
+mod sheets;
 mod table;
 
 use std::path::Path;
 
 use magicmirror_models::weights::write_aside;
+
+pub(super) use sheets::write_sheets;
 
 use super::results::Results;
 use super::run::People;

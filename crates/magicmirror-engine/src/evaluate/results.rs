@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use super::identity::Measurement;
 use super::manifest::Entry;
 use super::metric::{Absent, Column, FrameFace};
+use super::relative::Relative;
 use super::statistics::{Estimate, roc_auc};
 
 /// All results of a run.
@@ -25,6 +26,8 @@ pub struct Results {
     pub videos: Vec<VideoResult>,
     /// In the order in which the manifest names them first.
     pub models: Vec<ModelResult>,
+    /// Models beside those that they were to be compared with.
+    pub relative: Vec<Relative>,
 }
 
 /// What the numbers depend on.

@@ -14,6 +14,7 @@ use super::cache::Cache;
 use super::faces::{FaceNetworks, Person, SeenFaces, SeenPhoto, recogniser_files, sha256_of_video};
 use super::manifest::{Entry, Manifest};
 use super::metric::{Absent, Clip, Column, FeatureSet, Measured, Metric, NETWORK_METRICS, Opened, WeightsFolder};
+use super::relative::Relative;
 use super::results::{ModelResult, ResultSettings, Results, VideoResult};
 use super::statistics::Estimate;
 use super::thumbnail::Thumbnail;
@@ -29,8 +30,8 @@ const THUMBNAILS: usize = 6;
 /// What is to be judged, and how.
 #[derive(Debug, Clone)]
 pub struct Request {
-    /// JSON lines, or a folder (see [`Manifest`]).
-    pub manifest: PathBuf,
+    /// JSON lines, or folders (see [`Manifest`]); at least one.
+    pub manifests: Vec<PathBuf>,
     /// Folder for the results.
     pub output: PathBuf,
     /// Faces are looked for in every so-manyth frame.
@@ -43,6 +44,10 @@ pub struct Request {
     pub weights: Option<PathBuf>,
     /// Files of further recognisers, beside those in the weights folder.
     pub recognisers: Vec<PathBuf>,
+    /// Models with which all others are compared.
+    pub relative_to: Vec<String>,
+    /// Whether to write contact sheets.
+    pub sheets: bool,
 }
 
 /// Judges all videos, and writes `results.json`, `table.md`, `table.csv` and `report.html` into a folder. What was measured
@@ -52,7 +57,7 @@ pub struct Request {
 /// # Errors
 /// When the manifest is wrong, a photo shows no face, or a video cannot be read: then nothing is written but the cache.
 pub fn evaluate(request: &Request, device: &Device, control: &mut Control<'_>) -> Result<Results, EngineError> {
-    let manifest = Manifest::read(&request.manifest)?;
+    let manifest = Manifest::read_all(&request.manifests)?;
     let run = Run::prepare(request, manifest, device, control)?;
     let kept = || EngineError::kept_in(&request.output);
     let people = run.read_people(control).map_err(kept())?;
@@ -60,7 +65,8 @@ pub fn evaluate(request: &Request, device: &Device, control: &mut Control<'_>) -
     let results = run.sum_up(videos, &keys)?;
     control.stage(Stage::Write, 0.0, |_| {
         let thumbnails = |video: usize| Ok(run.seen(&keys[video])?.thumbnails);
-        report::write(&request.output, &results, &people, &thumbnails)
+        report::write(&request.output, &results, &people, &thumbnails)?;
+        if request.sheets { report::write_sheets(&request.output, &results, &people, &thumbnails) } else { Ok(()) }
     })?;
     Ok(results)
 }
@@ -113,6 +119,14 @@ impl<'a> Run<'a> {
                     rule: "be 1 or more".into(),
                     hint: "1 is the default".into(),
                 });
+            }
+        }
+        for name in &request.relative_to {
+            if !manifest.entries.iter().any(|entry| entry.model == *name) {
+                return Err(EngineError::options(
+                    format!("--relative-to {name}: no video is of that model"),
+                    "give the name of a model as the manifest has it",
+                ));
             }
         }
         let photos = find_files(&manifest)?;
@@ -325,6 +339,7 @@ impl<'a> Run<'a> {
             }
             models.push(model);
         }
+        let relative = self.request.relative_to.iter().map(|to| Relative::new(to, &videos, &columns)).collect();
         Ok(Results {
             generator: concat!("MagicMirror ", env!("CARGO_PKG_VERSION")),
             settings: ResultSettings {
@@ -338,6 +353,7 @@ impl<'a> Run<'a> {
             not_computed: self.not_computed.clone(),
             videos,
             models,
+            relative,
         })
     }
 
@@ -385,24 +401,29 @@ impl FeatureSet for ModelFeatures<'_> {
 fn find_files(manifest: &Manifest) -> Result<BTreeMap<String, Vec<PathBuf>>, EngineError> {
     let mut photos: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
     for (index, entry) in manifest.entries.iter().enumerate() {
-        let line = manifest.lines.get(index).copied();
         let found = |what: &str, path: &Path| {
             let path = manifest.resolve(path);
             if path.exists() {
                 return Ok(path);
             }
-            Err(manifest.invalid(line, format!("there is no {what} at {}", path.display())))
+            Err(manifest.invalid(index, format!("there is no {what} at {}", path.display())))
         };
         found("video", &entry.video)?;
         for reference in &entry.references {
             let photo = found("reference photo", reference)?;
             let known = photos.entry(entry.identity.clone()).or_default();
-            if !known.contains(&photo) {
+            let same = |other: &PathBuf| same_file(other, &photo);
+            if !known.iter().any(same) {
                 known.push(photo);
             }
         }
     }
     Ok(photos)
+}
+
+/// Whether two paths lead to one file.
+fn same_file(one: &Path, other: &Path) -> bool {
+    one == other || one.canonicalize().is_ok_and(|one| other.canonicalize().is_ok_and(|other| one == other))
 }
 
 /// All frames of a video, as long as they fit into a job's part of half the memory there is.

@@ -49,6 +49,12 @@ impl Thumbnail {
         Self::new(&crop(image, x0, y0, x1 - x0, y1 - y0)?)
     }
 
+    /// The picture.
+    pub(super) fn image(&self) -> RgbImage {
+        let bytes = STANDARD.decode(&self.0).expect("it was encoded here");
+        image::load_from_memory(&bytes).expect("it was encoded here").into_rgb8()
+    }
+
     /// As a `data:` address.
     pub(super) fn address(&self) -> String {
         format!("data:image/jpeg;base64,{}", self.0)

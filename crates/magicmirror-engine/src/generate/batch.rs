@@ -102,7 +102,7 @@ impl Batch {
     fn new(seed: u64, model: &str, manifest: &Manifest, folder: &Path) -> Result<Self, EngineError> {
         let mut videos = Vec::new();
         for (index, entry) in manifest.entries.iter().enumerate() {
-            let invalid = |reason: String| manifest.invalid(manifest.lines.get(index).copied(), reason);
+            let invalid = |reason: String| manifest.invalid(index, reason);
             let Some(prompt) = entry.prompt.clone().filter(|prompt| !prompt.trim().is_empty()) else {
                 return Err(invalid("there is no prompt".into()));
             };

@@ -351,3 +351,19 @@ fn a_seed_always_gives_the_same_words() {
     assert_eq!(caption(&graph, 8), caption(&graph, 8));
     assert!((0..20).any(|seed| caption(&graph, seed) != caption(&graph, 8)));
 }
+
+#[test]
+fn the_colour_of_a_backdrop_is_read_back() {
+    let mut named = 0;
+    for (graph, caption) in captioned() {
+        let asked = backdrop_colour(&caption);
+        match graph.background.place {
+            Place::Plain(colour) => {
+                assert!(asked.is_none_or(|asked| asked == colour), "{caption}");
+                named += usize::from(asked.is_some());
+            }
+            _ => assert_eq!(asked, None, "{caption}"),
+        }
+    }
+    assert!(named > 2500, "most captions name it: {named}");
+}

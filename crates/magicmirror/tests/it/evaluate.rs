@@ -140,7 +140,7 @@ fn what_was_measured_is_not_measured_again() {
     }
     assert_eq!(lab.names_in("out/judged"), ["cache"], "no half results");
     let kept = lab.names_in("out/judged/cache");
-    assert_eq!(kept.len(), 3, "two photos, one video");
+    assert_eq!(kept.len(), 4, "two photos, one video and its backdrop");
     let times = |names: &[String]| -> Vec<SystemTime> {
         let time =
             |name: &String| fs::metadata(lab.path(&format!("out/judged/cache/{name}"))).unwrap().modified().unwrap();
@@ -151,7 +151,7 @@ fn what_was_measured_is_not_measured_again() {
     fs::remove_file(lab.path("wide")).unwrap();
     write_clip(&lab, "wide", &[meadow()]);
     let results = evaluate(&lab, &["--jobs", "2"]);
-    assert_eq!(lab.names_in("out/judged/cache").len(), 4);
+    assert_eq!(lab.names_in("out/judged/cache").len(), 6);
     assert_eq!(times(&kept), before);
     fs::remove_dir_all(lab.path("out/judged")).unwrap();
     assert_eq!(evaluate(&lab, &[]), results, "in one go, one after the other");
@@ -168,6 +168,72 @@ fn a_folder_is_a_manifest() {
     let video = lab.json("out/judged/results.json")["videos"][0].clone();
     assert_eq!((video["model"].as_str(), video["identity"].as_str()), (Some("ours"), Some("ada")));
     assert!(number(&video, "dlib_cosine") > 0.9999);
+}
+
+#[test]
+fn held_out_people_are_drawn_generated_and_judged() {
+    let lab = Lab::new();
+    let data =
+        ["data", "people", "--output", "data", "--pairs", "7", "--clips", "0", "--identities", "14", "--test", "0.1"];
+    lab.run_well(&[&data[..], &["--validation", "0"]].concat());
+    let people =
+        ["evaluate", "people", "--data", "data", "--backbone", "backbone", "--output", "people", "--identities", "2"];
+    lab.run_well(&[&people[..], &["--seed", "5"]].concat());
+    let lines = |name: &str| -> Vec<Value> {
+        let text = fs::read_to_string(lab.path(name)).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let (truth, to_make) = (lines("people/truth.jsonl"), lines("people/manifest.jsonl"));
+    assert_eq!((truth.len(), to_make.len()), (8, 8));
+    let frames = lab.names_in("people/truth/0-1");
+    assert_eq!(frames.len(), 17);
+    let frame = |model: &str| image::open(lab.path(&format!("people/{model}/0-1/{}", frames[0]))).unwrap().into_rgb8();
+    assert_eq!(frame("truth").dimensions(), (144, 96), "the backbone's size");
+    assert!(frame("truth") != frame("truth-vae"));
+    for (ours, plain) in to_make.chunks(2).map(|lines| (&lines[0], &lines[1])) {
+        let prompt = ours["prompt"].as_str().unwrap();
+        assert!(prompt.contains(" img"), "{prompt}");
+        assert_eq!(plain["prompt"].as_str().unwrap(), prompt.replace(" img", ""));
+        assert_eq!((&ours["identity"], &ours["seed"]), (&plain["identity"], &plain["seed"]));
+        assert!(lab.path("people").join(ours["references"][0].as_str().unwrap()).is_file());
+        assert_eq!(plain["references"], Value::from(Vec::<String>::new()));
+    }
+
+    let short =
+        ["--manifest", "people/manifest.jsonl", "--frames", "5", "--height", "32", "--width", "48", "--steps", "1"];
+    let model = ["generate", "--backbone", "backbone", "--adapter", "adapter", "--output", "videos"];
+    lab.run_well(&[&model[..], &short].concat());
+    let judge =
+        ["evaluate", "people/truth.jsonl", "videos/manifest.jsonl", "--output", "out/judged", "--frame-stride", "8"];
+    lab.run_well(&[&judge[..], &["--relative-to", "truth", "--sheets"]].concat());
+    let results = lab.json("out/judged/results.json");
+    let models: Vec<&Value> = results["models"].as_array().unwrap().iter().map(|model| &model["model"]).collect();
+    assert_eq!(models, ["truth", "truth-vae", "magicmirror", "backbone"]);
+    let of_truth = &results["models"][0]["metrics"];
+    assert_eq!(of_truth["backdrop_colour"]["mean"], 1.0, "drawn walls have their colour");
+    assert_eq!(of_truth["backdrop_colour"]["videos"], 2, "every other prompt names it");
+    assert!(of_truth["dlib_gap"]["mean"].as_f64().unwrap() > 0.02, "{of_truth}");
+    let relative = &results["relative"][0];
+    assert_eq!((&relative["to"], relative["models"].as_object().unwrap().len()), (&Value::from("truth"), 3));
+    let of_noise = &relative["models"]["magicmirror"]["dlib_gap"];
+    assert_eq!((&of_noise["mean"], &of_noise["videos"]), (&Value::from(0.0), &Value::from(4)), "noise shows nobody");
+    let table = fs::read_to_string(lab.path("out/judged/table.md")).unwrap();
+    assert!(table.contains("\n| by truth | backbone | magicmirror | truth-vae |\n"), "{table}");
+    assert_eq!(lab.names_in("out/judged/sheets"), ["1-1.png", "2-1.png", "3-1.png", "4-1.png"]);
+
+    for (changes, says) in [
+        (&["--identities", "8"][..], "be from 1 to 7, the people of the data set's test split"),
+        (&["--clips", "9"], "--clips is 9"),
+        (&["--model", "truth"], "this name is taken"),
+        (&["--data", "backbone"], "there is no dataset.json"),
+    ] {
+        let usual = people.chunks(2).filter(|pair| !changes.contains(&pair[0])).flatten().copied();
+        let ran = lab.run(&usual.chain(changes.iter().copied()).collect::<Vec<_>>());
+        assert_eq!(ran.code, Some(2), "{changes:?}: {}", ran.stderr);
+        assert!(ran.stderr.contains(says), "{changes:?}: {}", ran.stderr);
+    }
+    let ran = lab.run(&[&judge[..], &["--relative-to", "nobody"]].concat());
+    assert!(ran.code == Some(2) && ran.stderr.contains("--relative-to nobody"), "{}", ran.stderr);
 }
 
 struct Case {

@@ -5,6 +5,7 @@ use super::super::metric::{Better, Column};
 /// The paper's numbers, and what they are compared with.
 pub(super) const HEADLINES: [&str; 6] =
     ["face_found", "dlib_cosine", "dlib_cosine_strangers", "dlib_decay", "fm_ref", "fm_inter"];
+
 /// What is measured of each video with these recognisers.
 pub(in crate::evaluate) fn columns(recognisers: &[&'static str]) -> Vec<Column> {
     use Better::Higher;
@@ -52,6 +53,11 @@ pub(in crate::evaluate) fn columns_of(recogniser: &str) -> Vec<Column> {
         "cosine_strangers",
         Neither,
         "The same with the photos of every other identity, and the mean over these: what a wrong person gets.",
+    );
+    add(
+        "gap",
+        Higher,
+        "NAME_cosine minus NAME_cosine_strangers: how much more the own person than others; 0 for a video without a face.",
     );
     add("cosine_each", Higher, "Other reading: the cosine to each photo of the identity, averaged.");
     add(

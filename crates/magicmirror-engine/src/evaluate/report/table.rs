@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::super::metric::Column;
+use super::super::relative::Relative;
 use super::super::results::{ModelResult, Results};
 use super::super::statistics::Estimate;
 
@@ -61,10 +62,28 @@ pub(super) fn markdown(results: &Results) -> String {
             faceless(model)
         );
     }
+    results.relative.iter().for_each(|relative| add_relative(&mut text, relative));
     for absent in &results.not_computed {
         let _ = writeln!(text, "Not computed for lack of {}: {}.", absent.file, absent.columns.join(", "));
     }
     text
+}
+
+/// What part of another model's numbers the models reach.
+fn add_relative(text: &mut String, relative: &Relative) {
+    let _ = write!(text, "\n| by {} |", cell(&relative.to));
+    for model in relative.models.keys() {
+        let _ = write!(text, " {} |", cell(model));
+    }
+    let _ = write!(text, "\n|---|{}", "---|".repeat(relative.models.len()));
+    for column in &relative.columns {
+        let _ = write!(text, "\n| {column} |");
+        for numbers in relative.models.values() {
+            let _ = write!(text, " {} |", estimate(numbers[column].as_ref()));
+        }
+    }
+    let to = cell(&relative.to);
+    let _ = writeln!(text, "\n\nMean by the mean of {to}, over the videos that both have of an identity and seed.\n");
 }
 
 /// One row a model: each number, the ends of its interval, and how many videos have it.
