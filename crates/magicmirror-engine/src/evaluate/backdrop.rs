@@ -5,31 +5,33 @@
 
 use std::sync::atomic::AtomicBool;
 
-use burn::tensor::Device;
 use image::RgbImage;
 use magicmirror_people::captions::backdrop_colour;
 use magicmirror_people::colour::{Rgb, linear_from_srgb, nearest_name};
 
-use super::metric::{Better, Clip, Column, Measured, Metric, Opened, WeightsFolder};
+use super::metric::{Better, Clip, Column, Measured, Metric};
 use crate::EngineError;
 
 /// The outer columns at either side: this part of the width.
 const COLUMNS: u32 = 6;
 
-struct Backdrop {
+/// The metric.
+pub(super) struct Backdrop {
     columns: [Column; 1],
 }
 
-/// Opens the metric, which has no weights.
-#[expect(clippy::unnecessary_wraps, reason = "metrics with weights can fail to open")]
-pub(super) fn open(_: &WeightsFolder, _: &Device) -> Result<Opened, EngineError> {
-    let column = Column::new(
-        "backdrop_colour",
-        Better::Higher,
-        "Success: whether the median colour left and right of the head looks most like the one of twelve named colours \
-         that the prompt asks for (\u{201c}in front of a blue wall\u{201d}, \u{201c}against a plain red backdrop\u{201d}); only for prompts that do.",
-    );
-    Ok(Opened::Ready(Box::new(Backdrop { columns: [column] })))
+impl Backdrop {
+    /// The metric, which has no weights.
+    pub(super) fn new() -> Self {
+        let column = Column::new(
+            "backdrop_colour",
+            Better::Higher,
+            "Success: whether the median colour left and right of the head looks most like the one of twelve named \
+             colours that the prompt asks for (\u{201c}in front of a blue wall\u{201d}, \u{201c}against a plain red \
+             backdrop\u{201d}); only for prompts that do.",
+        );
+        Self { columns: [column] }
+    }
 }
 
 impl Metric for Backdrop {
@@ -80,8 +82,7 @@ mod tests {
         let frame = RgbImage::from_fn(48, 64, |x, y| image::Rgb(if person(x, y) { [200, 40, 30] } else { wall }));
         let frames = vec![frame; 2];
         let clip = Clip { frames: &frames, fps: 8.0, prompt, faces: &[], references: &[] };
-        let Ok(Opened::Ready(metric)) = open(&WeightsFolder::default(), &Device::flex()) else { panic!("no weights") };
-        metric.measure(&clip, &AtomicBool::new(false)).expect("nothing to fail").numbers[0]
+        Backdrop::new().measure(&clip, &AtomicBool::new(false)).expect("nothing to fail").numbers[0]
     }
 
     #[test]

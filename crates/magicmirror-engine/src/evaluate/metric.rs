@@ -11,16 +11,16 @@ use burn::tensor::Device;
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
 
-use super::{backdrop, clip_score, consistency, dynamic, fid, inception, warping};
+use super::{clip_score, consistency, dynamic, fid, inception, warping};
 use crate::EngineError;
 use crate::identity::DetectedFace;
 
 /// Opens a metric from the weights folder.
 pub type Opener = fn(&WeightsFolder, &Device) -> Result<Opened, EngineError>;
 
-/// All metrics but those of faces, in the order of the tables.
+/// All metrics with networks of their own but those of faces, in the order of the tables.
 pub const NETWORK_METRICS: &[Opener] =
-    &[backdrop::open, dynamic::open, consistency::open, inception::open, warping::open, clip_score::open, fid::open];
+    &[dynamic::open, consistency::open, inception::open, warping::open, clip_score::open, fid::open];
 
 /// One number of a video, or of a set of videos.
 #[derive(Debug, Clone, PartialEq, Serialize)]

@@ -10,6 +10,7 @@ use magicmirror_media::{ReadOptions, VideoReader};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::backdrop::Backdrop;
 use super::cache::Cache;
 use super::faces::{FaceNetworks, Person, SeenFaces, SeenPhoto, recogniser_files, sha256_of_video};
 use super::manifest::{Entry, Manifest};
@@ -154,7 +155,7 @@ impl<'a> Run<'a> {
                 origin: identity::origin_of(name).into(),
             })
             .collect();
-        let mut metrics = Vec::new();
+        let mut metrics: Vec<Box<dyn Metric>> = vec![Box::new(Backdrop::new())];
         for open in NETWORK_METRICS {
             match open(&weights, device)? {
                 Opened::Ready(metric) => metrics.push(metric),
