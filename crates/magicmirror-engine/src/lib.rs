@@ -4,6 +4,7 @@
 //! All long work reports typed [`Event`]s through a [`Control`], and stops when that says so. Nothing here knows of a
 //! command line or a server; these only listen.
 
+mod ablation;
 pub mod analysis;
 pub mod backbone;
 pub mod dataset;
@@ -20,6 +21,7 @@ pub mod memory;
 pub mod models;
 pub mod train;
 
+pub use ablation::{Ablation, Budget, Scoring, ablate};
 pub use error::EngineError;
 pub use event::{Control, Event, Stage, Training};
 pub use files::ensure_writable;

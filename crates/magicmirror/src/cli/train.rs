@@ -7,7 +7,7 @@ use magicmirror_engine::train::{
     Finished, ImageData, StageConfig, StageData, TrainError, VideoData, load_config, train_backbone, train_encoder,
     train_stage, train_vae,
 };
-use magicmirror_engine::{Control, EngineError};
+use magicmirror_engine::{Ablation, Control, EngineError, ablate};
 
 use crate::device::DeviceName;
 use crate::progress::{print_data, say, with_progress};
@@ -25,6 +25,18 @@ pub(super) enum Train {
     Backbone(Run),
     /// A small vision encoder that tells people apart
     Encoder(Run),
+    /// Table 3 of the paper: every row trained with the same budget, and scored on held-out people; goes on where it was
+    Ablation {
+        /// Configuration: TOML, as configs/nano-ablation.toml
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        /// Folder of all runs, their videos and scores
+        #[arg(long, value_name = "DIR")]
+        run: PathBuf,
+        /// cpu, cuda, cuda:N, rocm, rocm:N, vulkan or metal; default: the best one built in
+        #[arg(long, value_name = "DEVICE", env = "MAGICMIRROR_DEVICE")]
+        device: Option<DeviceName>,
+    },
 }
 
 /// What all kinds of training are told.
@@ -63,6 +75,12 @@ impl Train {
             Self::Vae(run) => run.part(show, &load_config(&run.config, &run.set())?, train_vae),
             Self::Backbone(run) => run.part(show, &load_config(&run.config, &run.set())?, train_backbone),
             Self::Encoder(run) => run.part(show, &load_config(&run.config, &run.set())?, train_encoder),
+            Self::Ablation { config, run, device } => {
+                let (config, device) = (load_config::<Ablation>(&config, &[])?, DeviceName::open(device)?);
+                let table = with_progress(show, |control| ablate(&config, &run, &device, control))?;
+                say(&format!("all rows are trained and scored: {}", table.display()));
+                Ok(())
+            }
         }
     }
 }

@@ -1,0 +1,348 @@
+//! The ablation of the paper's table 3 on a small model: every row trained from a fresh adapter with the same budget, and
+//! scored on the same held-out people.
+//!
+//! A row is an ordinary run of `train image` and `train video` in a folder of its own. What is finished is not done again,
+//! and what was stopped goes on, so the whole can be spread over many sessions.
+
+use std::fmt::Write;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use burn::tensor::Device;
+use magicmirror_models::adapter::{AdapterConfig, Modules};
+use magicmirror_models::weights::write_aside;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::EngineError;
+use crate::evaluate::{
+    self, Estimate, Manifest, ModelResult, PeopleRequest, PeopleSet, Results, evaluate, write_people,
+};
+use crate::event::{Control, Event};
+use crate::files::read_text;
+use crate::generate::{self, generate_manifest};
+use crate::models::init_adapter;
+use crate::train::{Finished, ImageData, StageConfig, StageData, TrainError, VideoData, load_config, train_stage};
+
+/// What `evaluate people` calls the true clips that passed through the autoencoder.
+const CEILING: &str = "truth-vae";
+
+/// Configuration of `train ablation`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ablation {
+    /// Pipeline folder of the frozen backbone.
+    pub backbone: PathBuf,
+    /// Sizes of the adapter: an `adapter_config.json`, whose switches each row sets.
+    pub adapter: PathBuf,
+    /// The vision encoder's folder.
+    pub vision: PathBuf,
+    /// Data set whose test split is scored on.
+    pub data: PathBuf,
+    /// Configuration of stage 1, of which steps, seed, backbone and adapter are replaced.
+    pub image: PathBuf,
+    /// The same of stage 2.
+    pub video: PathBuf,
+    /// How long rows are trained.
+    pub budget: Budget,
+    /// How they are scored.
+    pub scoring: Scoring,
+}
+
+/// Steps of a row. They should cost the same time with stage 1 and without.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Budget {
+    /// Stage 1.
+    pub image_steps: u64,
+    /// Stage 2 after it.
+    pub video_steps: u64,
+    /// Stage 2 of rows without stage 1.
+    pub video_steps_alone: u64,
+}
+
+/// How rows are scored.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scoring {
+    /// Held-out people.
+    pub identities: usize,
+    /// Clips of each person.
+    pub clips: usize,
+    /// Sampling steps.
+    pub steps: usize,
+    /// Guidance scale.
+    pub guidance: f64,
+    /// Weight files of recognisers beside dlib's, none of which may condition the adapter.
+    #[serde(default)]
+    pub recognisers: Vec<PathBuf>,
+}
+
+/// A row of table 3.
+struct Row {
+    name: &'static str,
+    /// Identity branch, structure branch, the face stream's modulation, conditioned adaptive normalization.
+    modules: [bool; 4],
+    image_stage: bool,
+    seeds: u64,
+}
+
+/// Table 3 as SPEC reads its check marks; the rows that its argument rests on are trained three times.
+const ROWS: [Row; 8] = [
+    row("A", [true, false, false, false], false, 3),
+    row("B", [false, true, false, false], false, 3),
+    row("C", [true, true, false, false], false, 1),
+    row("D", [false, true, true, false], false, 1),
+    row("E", [true, false, false, true], false, 1),
+    row("F", [true, true, false, false], true, 3),
+    row("G", [true, true, true, true], false, 1),
+    row("full", [true, true, true, true], true, 3),
+];
+
+const fn row(name: &'static str, modules: [bool; 4], image_stage: bool, seeds: u64) -> Row {
+    Row { name, modules, image_stage, seeds }
+}
+
+/// Trains and scores all rows, and writes `ablation.md`; returns its path.
+///
+/// # Errors
+/// When a configuration, data or weights do not fit, a file cannot be read or written, or a run is stopped.
+pub fn ablate(
+    config: &Ablation,
+    folder: &Path,
+    device: &Device,
+    control: &mut Control<'_>,
+) -> Result<PathBuf, EngineError> {
+    let people = draw_people(config, folder, device, control)?;
+    let mut manifests = vec![people.truth.clone()];
+    for row in &ROWS {
+        for seed in 0..row.seeds {
+            let name = format!("{}-{seed}", row.name);
+            let adapter = train_row(config, row, seed, &folder.join(&name), device, control)?;
+            let manifest = own_manifest(&people, row.name, &name)?;
+            let request = config.scoring.request(&config.backbone, adapter);
+            let videos = folder.join("videos").join(&name);
+            manifests.push(generate_manifest(&request, &manifest, &videos, device, control)?.manifest);
+        }
+    }
+    let results = evaluate(&config.scoring.judges(manifests, folder.join("scores")), device, control)?;
+    let table = folder.join("ablation.md");
+    write_aside(&table, describe(config, &results).as_bytes())?;
+    Ok(table)
+}
+
+/// The held-out people, drawn once.
+fn draw_people(
+    config: &Ablation,
+    folder: &Path,
+    device: &Device,
+    control: &mut Control<'_>,
+) -> Result<PeopleSet, EngineError> {
+    let Scoring { identities, clips, .. } = config.scoring;
+    let output = folder.join("people");
+    let set = PeopleSet {
+        manifest: output.join("manifest.jsonl"),
+        truth: output.join("truth.jsonl"),
+        clips: identities * clips,
+    };
+    // The manifest is written last.
+    if set.manifest.exists() {
+        return Ok(set);
+    }
+    let request = PeopleRequest {
+        data: config.data.clone(),
+        backbone: config.backbone.clone(),
+        output,
+        identities,
+        clips,
+        references: 1,
+        seed: 0,
+        model: "row".into(),
+    };
+    write_people(&request, device, control)
+}
+
+/// Trains one row with one seed; returns the adapter's folder.
+fn train_row(
+    config: &Ablation,
+    row: &Row,
+    seed: u64,
+    folder: &Path,
+    device: &Device,
+    control: &mut Control<'_>,
+) -> Result<PathBuf, EngineError> {
+    let fresh = fresh_adapter(config, row, seed, folder)?;
+    let Budget { image_steps, video_steps, video_steps_alone } = config.budget;
+    let image =
+        Leg { file: &config.image, adapter: fresh.clone(), steps: image_steps, seed, folder: folder.join("image") };
+    let (adapter, steps) = if row.image_stage {
+        (image.train::<ImageData>(&config.backbone, device, control)?, video_steps)
+    } else {
+        (fresh, video_steps_alone)
+    };
+    let video = Leg { file: &config.video, adapter, steps, seed, folder: folder.join("video") };
+    video.train::<VideoData>(&config.backbone, device, control)
+}
+
+/// A fresh adapter with the row's switches, and the vision encoder in it.
+fn fresh_adapter(config: &Ablation, row: &Row, seed: u64, folder: &Path) -> Result<PathBuf, EngineError> {
+    let fresh = folder.join("fresh");
+    let vision = fresh.join("vision");
+    if vision.join("config.json").exists() {
+        return Ok(fresh);
+    }
+    if fresh.exists() {
+        // It was begun and not finished.
+        fs::remove_dir_all(&fresh).map_err(EngineError::io(&fresh))?;
+    }
+    let mut sizes = AdapterConfig::from_json(&read_text(&config.adapter)?)?;
+    let [identity_branch, structure_branch, face_modulation, can] = row.modules;
+    sizes.modules = Modules { identity_branch, structure_branch, face_modulation, can };
+    fs::create_dir_all(folder).map_err(EngineError::io(folder))?;
+    let switched = folder.join("adapter_config.json");
+    write_aside(&switched, sizes.to_json().as_bytes())?;
+    init_adapter(&config.backbone, Some(&switched), &fresh, seed)?;
+    fs::create_dir_all(&vision).map_err(EngineError::io(&vision))?;
+    for name in ["model.safetensors", "config.json"] {
+        let from = config.vision.join(name);
+        fs::copy(&from, vision.join(name)).map_err(EngineError::io(from))?;
+    }
+    Ok(fresh)
+}
+
+/// One stage of one row.
+struct Leg<'a> {
+    /// The stage's configuration.
+    file: &'a Path,
+    /// Where it starts.
+    adapter: PathBuf,
+    steps: u64,
+    seed: u64,
+    /// Folder of the run.
+    folder: PathBuf,
+}
+
+impl Leg<'_> {
+    /// Begins the run, goes on with it, or finds it finished; returns the adapter's folder.
+    fn train<D>(&self, backbone: &Path, device: &Device, control: &mut Control<'_>) -> Result<PathBuf, EngineError>
+    where
+        D: StageData,
+        StageConfig<D>: DeserializeOwned,
+    {
+        let Self { file, adapter, steps, seed, folder } = self;
+        let model = folder.join("model");
+        if folder.join(format!("checkpoints/step-{steps:08}")).exists() && model.join("model.safetensors").exists() {
+            return Ok(model);
+        }
+        control.emit(Event::Note(format!("training {}", folder.display())));
+        let set = [
+            format!("model.backbone={}", backbone.display()),
+            format!("model.adapter={}", adapter.display()),
+            format!("run.steps={steps}"),
+            format!("run.seed={seed}"),
+        ];
+        let stage: StageConfig<D> = load_config(file, &set)?;
+        let examples = stage.data.examples()?;
+        let resume = folder.join("run.json").exists();
+        let devices = [device.clone()];
+        let Finished { step, complete, checkpoint, model } =
+            train_stage(&stage, &examples, folder, resume, &devices, control)?;
+        if complete { Ok(model) } else { Err(TrainError::Stopped { step, checkpoint }.into()) }
+    }
+}
+
+/// The people's prompts and photos as a manifest of one row's videos.
+fn own_manifest(people: &PeopleSet, row: &str, name: &str) -> Result<Manifest, EngineError> {
+    let all = Manifest::read(&people.manifest)?;
+    let mut lines = String::new();
+    for mut entry in all.entries.into_iter().filter(|entry| !entry.references.is_empty()) {
+        row.clone_into(&mut entry.model);
+        entry.video = entry.video.file_name().unwrap_or_default().into();
+        lines += &entry.to_line();
+    }
+    // Beside the other, because photos are named from there.
+    let path = people.manifest.with_file_name(format!("{name}.jsonl"));
+    write_aside(&path, lines.as_bytes())?;
+    Manifest::read(&path)
+}
+
+impl Scoring {
+    fn request(&self, backbone: &Path, adapter: PathBuf) -> generate::Request {
+        generate::Request {
+            backbone: Some(backbone.to_owned()),
+            adapter: Some(adapter),
+            steps: Some(self.steps),
+            guidance: Some(self.guidance),
+            ..generate::Request::default()
+        }
+    }
+
+    fn judges(&self, manifests: Vec<PathBuf>, output: PathBuf) -> evaluate::Request {
+        evaluate::Request {
+            manifests,
+            output,
+            frame_stride: 1,
+            jobs: 1,
+            min_face: 20,
+            weights: None,
+            recognisers: self.recognisers.clone(),
+            relative_to: vec![CEILING.to_owned()],
+            sheets: true,
+        }
+    }
+}
+
+/// `ablation.md`: budget, then a line for each row with its mean over the videos of all seeds, and each seed's own.
+fn describe(config: &Ablation, results: &Results) -> String {
+    let Budget { image_steps, video_steps, video_steps_alone } = config.budget;
+    let mut text = format!(
+        "Budget: {image_steps} steps of stage 1 and {video_steps} of stage 2, or {video_steps_alone} of stage 2 alone. \
+         {} people, {} clips each, {} sampling steps, guidance {}.\n\n",
+        config.scoring.identities, config.scoring.clips, config.scoring.steps, config.scoring.guidance
+    );
+    let gaps: Vec<String> = results.settings.recognisers.iter().map(|name| format!("{name}_gap")).collect();
+    let mut columns: Vec<&str> = vec!["dlib_cosine"];
+    columns.extend(gaps.iter().map(String::as_str));
+    columns.extend(["fm_inter", "face_found", "backdrop_colour"]);
+    let seeds = gaps.last().map_or("dlib_gap", String::as_str);
+    let _ = writeln!(
+        text,
+        "| row | stage 1 | identity, structure, m_face, m̂ | {} | {seeds} by seed |",
+        columns.join(" | ")
+    );
+    let _ = writeln!(text, "|{}", " --- |".repeat(columns.len() + 4));
+    for model in &results.models {
+        let row = ROWS.iter().find(|row| row.name == model.model);
+        let (stage, switches) = row.map_or(("", String::new()), |row| {
+            let mark = |on: &bool| if *on { "✓" } else { "–" };
+            (mark(&row.image_stage), row.modules.iter().map(mark).collect::<Vec<_>>().join(" "))
+        });
+        let values: Vec<String> = columns.iter().map(|name| cell(model, name)).collect();
+        let each = row.map_or(String::new(), |row| by_seed(row, results, seeds));
+        let _ = writeln!(text, "| {} | {stage} | {switches} | {} | {each} |", model.model, values.join(" | "));
+    }
+    text + "\nMeans over videos with 95 % bootstrap intervals over the videos of all seeds; the last column has each seed's mean.\n"
+}
+
+fn cell(model: &ModelResult, name: &str) -> String {
+    match model.metrics.get(name) {
+        Some(Some(Estimate { mean, low: Some(low), high: Some(high), .. })) => {
+            format!("{mean:.3} ({low:.3} to {high:.3})")
+        }
+        Some(Some(Estimate { mean, .. })) => format!("{mean:.3}"),
+        _ => "–".into(),
+    }
+}
+
+fn by_seed(row: &Row, results: &Results, name: &str) -> String {
+    let mean = |seed: u64| {
+        let folder = format!("{}-{seed}", row.name);
+        let of_seed = results.videos.iter().filter(|video| {
+            video.model == row.name
+                && Path::new(&video.video).components().any(|part| part.as_os_str() == folder.as_str())
+        });
+        let values: Vec<f64> = of_seed.filter_map(|video| video.metric(name)).collect();
+        Estimate::of_mean(&values).map_or("–".into(), |estimate| format!("{:.3}", estimate.mean))
+    };
+    (0..row.seeds).map(mean).collect::<Vec<_>>().join(", ")
+}
