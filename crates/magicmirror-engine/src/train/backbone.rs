@@ -22,6 +22,7 @@ use super::cache::{Cache, CacheKey};
 use super::data::{Example, Examples};
 use super::export::{copy_folder, has_weights, hashes, prefixed, save_half};
 use super::loss::{NoiseLevel, velocity_loss};
+use super::parameters::Replicas;
 use super::people::People;
 use super::random::{self, Draw};
 use super::survey::{Skipped, advance, changed, survey};
@@ -88,7 +89,7 @@ fn tenth() -> f64 {
     0.1
 }
 
-/// Trains a text encoder and a transformer on one device.
+/// Trains a text encoder and a transformer, one replica a device.
 ///
 /// # Errors
 /// When configuration, data or weights do not fit, a file cannot be read or written, or the loss goes wrong.
@@ -96,7 +97,7 @@ pub fn train_backbone(
     config: &BackboneTraining,
     folder: &Path,
     resume: bool,
-    device: &Device,
+    devices: &[Device],
     control: &mut Control<'_>,
 ) -> Result<Finished, EngineError> {
     let BackboneTraining { run, optimiser, guard, pipeline, vae, data, .. } = config;
@@ -111,7 +112,7 @@ pub fn train_backbone(
     ])?;
     RunRequest { kind: "backbone", folder, resume, config, run, optimiser, guard, weights }
         .start(control, |skipped, control| {
-            BackboneObjective::new(config, [&examples, &held_out], device, skipped, control)
+            BackboneObjective::new(config, [&examples, &held_out], devices, skipped, control)
         })
 }
 
@@ -133,20 +134,19 @@ struct BackboneObjective<'a> {
     config: &'a BackboneTraining,
     shape: DitConfig,
     schedule: NoiseSchedule,
-    networks: Networks,
+    networks: Replicas<Networks>,
     set: ParameterSet,
     initial: Vec<Parameter>,
     samples: Vec<Prepared>,
     held_out: Vec<Prepared>,
     empty_prompt: Vec<u32>,
-    device: Device,
 }
 
 impl<'a> BackboneObjective<'a> {
     fn new(
         config: &'a BackboneTraining,
         [examples, held_out]: [&dyn Examples; 2],
-        device: &Device,
+        devices: &[Device],
         skipped: &Path,
         control: &mut Control<'_>,
     ) -> Result<Self, EngineError> {
@@ -176,7 +176,7 @@ impl<'a> BackboneObjective<'a> {
             }
         }
         let length = shape.max_text_seq_length;
-        let preparation = Preparation::new(config, &vae, &tokenizer, [length, text.vocab_size], device)?;
+        let preparation = Preparation::new(config, &vae, &tokenizer, [length, text.vocab_size], &devices[0])?;
         let counts = [examples.len(), held_out.len().min(VALIDATED)];
         let total = counts[0] + counts[1];
         let mut skipped = Skipped::new(skipped, config.data.most_bad, total);
@@ -188,14 +188,14 @@ impl<'a> BackboneObjective<'a> {
         if samples.is_empty() {
             return Err(TrainError::NoExamples { path: config.data.folder.clone() }.into());
         }
-        let device = device.clone().autodiff();
-        let (networks, names, fresh) = load(config, &shape, &text, &device)?;
+        let (networks, names, fresh) = load(config, &shape, &text, &devices[0].clone().autodiff())?;
         let (set, mut initial) = ParameterSet::new(&networks, &names);
         if fresh {
             prepare_to_learn(&mut initial, text.d_kv);
         }
+        let networks = Replicas::new(&networks, devices);
         let empty_prompt = tokenizer.encode("", length)?.ids;
-        Ok(Self { config, shape, schedule, networks, set, initial, samples, held_out, empty_prompt, device })
+        Ok(Self { config, shape, schedule, networks, set, initial, samples, held_out, empty_prompt })
     }
 
     /// Mean loss of samples, each with noise, timestep and prompt.
@@ -240,16 +240,21 @@ impl Objective for BackboneObjective<'_> {
     }
 
     fn set_parameters(&mut self, parameters: &[Parameter]) {
-        self.networks = self.set.load(self.networks.clone(), parameters);
+        self.networks.set(&self.set, parameters);
+    }
+
+    fn replicas(&self) -> usize {
+        self.networks.len()
     }
 
     fn micro_batch(
         &self,
-        _replica: usize,
+        replica: usize,
         step: u64,
         positions: &[usize],
         run: &RunConfig,
     ) -> Result<MicroBatch, EngineError> {
+        let (networks, device) = self.networks.get(replica);
         let timesteps = self.schedule.alphas_cumprod().len();
         let noised = positions.iter().map(|&position| {
             let draw = step * run.batch as u64 + position as u64;
@@ -262,11 +267,11 @@ impl Objective for BackboneObjective<'_> {
                 sample,
             }
         });
-        let loss = self.loss(&self.networks, &noised.collect::<Vec<_>>(), &self.device)?;
+        let loss = self.loss(networks, &noised.collect::<Vec<_>>(), device)?;
         let mut losses = Losses::default();
         losses.add(Losses::TOTAL, f64::from(loss.clone().into_scalar::<f32>()), positions.len());
         let mut gradients = self.set.gradients();
-        self.set.add(&self.networks, &loss.backward(), &mut gradients);
+        self.set.add(networks, &loss.backward(), &mut gradients);
         Ok(MicroBatch { gradients, losses })
     }
 
@@ -278,7 +283,7 @@ impl Objective for BackboneObjective<'_> {
         folder: &Path,
         control: &mut Control<'_>,
     ) -> Result<Vec<(String, f64)>, EngineError> {
-        let (networks, device) = (self.networks.valid(), self.device.clone().without_autodiff());
+        let (networks, device) = self.networks.valid();
         let mut sum = 0.0;
         for (index, sample) in self.held_out.iter().enumerate() {
             control.check()?;
@@ -501,17 +506,15 @@ mod tests {
         [pipeline, vae]
     }
 
-    #[test]
-    fn one_clip_is_learnt_and_exported_as_a_pipeline() {
-        let folder = tempfile::tempdir().unwrap();
-        let [pipeline, vae] = pipeline(folder.path());
-        let (cache, run) = (folder.path().join("cache"), folder.path().join("run"));
+    /// Steps of four clips, of which the devices compute two at once.
+    fn train_on(drawn: &Drawn, steps: u64, devices: &[Device], folder: &Path) -> Finished {
+        let [pipeline, vae] = pipeline(folder);
+        let (cache, run) = (folder.join("cache"), folder.join("run"));
         let config = format!(
             "pipeline = {pipeline:?}\nvae = {vae:?}\n{}[data]\nfolder = \"\"\nkind = \"clip\"\ncache = {cache:?}\nmost_bad = 0.5\n",
-            short_run(150, 4, 3e-3)
+            short_run(steps, 4, 3e-3).replace("micro_batch = 4", "micro_batch = 2")
         );
         let config: BackboneTraining = toml::from_str(&config).unwrap();
-        let drawn = Drawn { identities: 2, frames: 5, side: 32, broken: Some(0) };
         let cancelled = AtomicBool::new(false);
         let mut listener = |_| ();
         let mut control = Control::new(&mut listener, &cancelled);
@@ -520,9 +523,17 @@ mod tests {
         let (kind, folder, resume, config) = ("backbone", run.as_path(), false, &config);
         let request = RunRequest { kind, folder, resume, config, run: length, optimiser, guard, weights };
         let prepare = |skipped: &Path, control: &mut Control<'_>| {
-            BackboneObjective::new(config, [&drawn; 2], &Device::flex(), skipped, control)
+            BackboneObjective::new(config, [drawn; 2], devices, skipped, control)
         };
-        let finished = request.start(&mut control, prepare).unwrap();
+        request.start(&mut control, prepare).unwrap()
+    }
+
+    #[test]
+    fn one_clip_is_learnt_and_exported_as_a_pipeline() {
+        let folder = tempfile::tempdir().unwrap();
+        let drawn = Drawn { identities: 2, frames: 5, side: 32, broken: Some(0) };
+        let finished = train_on(&drawn, 150, &[Device::flex()], folder.path());
+        let run = folder.path().join("run");
 
         assert_eq!(listed(&run), ["drawn-0"; 2], "held out and to train");
         let found = losses(&run, Losses::TOTAL);
@@ -536,6 +547,19 @@ mod tests {
             exported.weights(part).unwrap();
         }
         exported.tokenizer().unwrap();
+    }
+
+    #[test]
+    fn two_devices_learn_what_one_does() {
+        let losses = [1, 2].map(|devices| {
+            let folder = tempfile::tempdir().unwrap();
+            let drawn = Drawn { identities: 2, frames: 5, side: 32, broken: None };
+            train_on(&drawn, 20, &vec![Device::flex(); devices], folder.path());
+            losses(&folder.path().join("run"), Losses::TOTAL)
+        });
+        for (step, (one, two)) in losses[0].iter().zip(&losses[1]).enumerate() {
+            assert!((one - two).abs() < 1e-4 * one, "step {step}: {one} and {two}");
+        }
     }
 
     #[test]

@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use super::data::{Example, Examples};
 use super::export::{has_weights, hashes, prefixed, save_half};
+use super::parameters::Replicas;
 use super::people::People;
 use super::random::{self, Draw};
 use super::survey::{Skipped, Sound, changed, survey};
@@ -83,7 +84,7 @@ impl Default for MarginConfig {
     }
 }
 
-/// Trains a vision encoder on one device.
+/// Trains a vision encoder, one replica a device.
 ///
 /// # Errors
 /// When configuration, data or weights do not fit, a file cannot be read or written, or the loss goes wrong.
@@ -91,7 +92,7 @@ pub fn train_encoder(
     config: &EncoderTraining,
     folder: &Path,
     resume: bool,
-    device: &Device,
+    devices: &[Device],
     control: &mut Control<'_>,
 ) -> Result<Finished, EngineError> {
     let EncoderTraining { run, optimiser, guard, vision, data, .. } = config;
@@ -101,7 +102,7 @@ pub fn train_encoder(
     RunRequest { kind: "encoder", folder, resume, config, run, optimiser, guard, weights }.start(
         control,
         |skipped, control| {
-            EncoderObjective::new(config, [&examples, &held_out], &device.clone().autodiff(), skipped, control)
+            EncoderObjective::new(config, [&examples, &held_out], devices, skipped, control)
         },
     )
 }
@@ -149,7 +150,7 @@ fn unit_rows(x: Tensor<2>) -> Tensor<2> {
 struct EncoderObjective<'a> {
     config: &'a EncoderTraining,
     preprocessing: Preprocessing,
-    network: Network,
+    network: Replicas<Network>,
     set: ParameterSet,
     initial: Vec<Parameter>,
     /// Of each the target and the first reference photo are learnt from, by turns.
@@ -157,14 +158,13 @@ struct EncoderObjective<'a> {
     held_out: Sound<'a>,
     /// Number of each identity's class.
     classes: BTreeMap<u64, usize>,
-    device: Device,
 }
 
 impl<'a> EncoderObjective<'a> {
     fn new(
         config: &'a EncoderTraining,
         [examples, held_out]: [&'a dyn Examples; 2],
-        device: &Device,
+        devices: &[Device],
         skipped: &Path,
         control: &mut Control<'_>,
     ) -> Result<Self, EngineError> {
@@ -189,11 +189,11 @@ impl<'a> EncoderObjective<'a> {
         let examples = Sound::new(examples, indices);
         let mut classes: BTreeMap<u64, usize> = identities.into_iter().map(|identity| (identity, 0)).collect();
         classes.values_mut().enumerate().for_each(|(number, class)| *class = number);
-        let (network, names) = load(config, &shape, classes.len(), device)?;
+        let (network, names) = load(config, &shape, classes.len(), &devices[0].clone().autodiff())?;
         let (set, initial) = ParameterSet::new(&network, &names);
         let preprocessing = Preprocessing::clip(shape.image_size);
-        let device = device.clone();
-        Ok(Self { config, preprocessing, network, set, initial, examples, held_out, classes, device })
+        let network = Replicas::new(&network, devices);
+        Ok(Self { config, preprocessing, network, set, initial, examples, held_out, classes })
     }
 
     /// A photo as the tower sees it, the square around the face moved and scaled by parts of its side, and its identity.
@@ -245,16 +245,21 @@ impl Objective for EncoderObjective<'_> {
     }
 
     fn set_parameters(&mut self, parameters: &[Parameter]) {
-        self.network = self.set.load(self.network.clone(), parameters);
+        self.network.set(&self.set, parameters);
+    }
+
+    fn replicas(&self) -> usize {
+        self.network.len()
     }
 
     fn micro_batch(
         &self,
-        _replica: usize,
+        replica: usize,
         step: u64,
         positions: &[usize],
         run: &RunConfig,
     ) -> Result<MicroBatch, EngineError> {
+        let (network, device) = self.network.get(replica);
         let photos: Vec<(Tensor<4>, u64)> = positions
             .par_iter()
             .map(|&position| {
@@ -262,16 +267,16 @@ impl Objective for EncoderObjective<'_> {
                 let index = random::sample(2 * self.examples.len(), run.seed, draw);
                 let mut generator = random::generator(run.seed, step, position, Draw::Crop);
                 let moved = [(); 3].map(|()| generator.random_range(-JITTER..JITTER));
-                self.photo(&self.examples, index, moved, &self.device)
+                self.photo(&self.examples, index, moved, device)
             })
             .collect::<Result<_, EngineError>>()?;
         let (pixels, identities): (Vec<_>, Vec<_>) = photos.into_iter().unzip();
         let classes: Vec<usize> = identities.iter().map(|identity| self.classes[identity]).collect();
-        let loss = self.network.loss(Tensor::cat(pixels, 0), &classes, &self.config.loss);
+        let loss = network.loss(Tensor::cat(pixels, 0), &classes, &self.config.loss);
         let mut losses = Losses::default();
         losses.add(Losses::TOTAL, f64::from(loss.clone().into_scalar::<f32>()), positions.len());
         let mut gradients = self.set.gradients();
-        self.set.add(&self.network, &loss.backward(), &mut gradients);
+        self.set.add(network, &loss.backward(), &mut gradients);
         Ok(MicroBatch { gradients, losses })
     }
 
@@ -283,7 +288,7 @@ impl Objective for EncoderObjective<'_> {
         _folder: &Path,
         control: &mut Control<'_>,
     ) -> Result<Vec<(String, f64)>, EngineError> {
-        let (network, device) = (self.network.valid(), self.device.clone().without_autodiff());
+        let (network, device) = self.network.valid();
         let mut embedded: Vec<(Vec<f32>, u64)> = Vec::new();
         for index in 0..VALIDATED.min(2 * self.held_out.len()) {
             control.check()?;
@@ -369,7 +374,7 @@ mod tests {
         let (kind, folder, resume, config) = ("encoder", run.as_path(), false, &config);
         let request = RunRequest { kind, folder, resume, config, run: length, optimiser, guard, weights };
         let prepare = |skipped: &Path, control: &mut Control<'_>| {
-            EncoderObjective::new(config, [&drawn; 2], &Device::flex().autodiff(), skipped, control)
+            EncoderObjective::new(config, [&drawn; 2], &[Device::flex()], skipped, control)
         };
         let finished = request.start(&mut Control::new(&mut |_| (), &cancelled), prepare).unwrap();
         assert_eq!(listed(&run), ["drawn-1"; 2], "to train and held out");

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
-use burn::tensor::{DType, Gradients as BurnGradients, Tensor, TensorData};
+use burn::tensor::{DType, Device, Gradients as BurnGradients, Tensor, TensorData};
 use magicmirror_models::weights::{ParamNames, named_tensors};
 
 use super::Parameter;
@@ -70,6 +70,39 @@ impl ParameterSet {
             }
         }
         module.visit(&mut Collect(self, found, into));
+    }
+}
+
+/// What is trained, on every device that computes a part of the batch.
+pub(super) struct Replicas<M>(Vec<(M, Device)>);
+
+impl<M: Module> Replicas<M> {
+    /// Copies for all devices, with autodiff. They have the same parameter ids, so one [`ParameterSet`] serves all.
+    pub(super) fn new(module: &M, devices: &[Device]) -> Self {
+        let devices = devices.iter().map(|device| device.clone().autodiff());
+        Self(devices.map(|device| (module.clone().fork(&device), device)).collect())
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The module with autodiff, and its device.
+    pub(super) fn get(&self, replica: usize) -> (&M, &Device) {
+        let (module, device) = &self.0[replica];
+        (module, device)
+    }
+
+    pub(super) fn set(&mut self, set: &ParameterSet, parameters: &[Parameter]) {
+        for (module, _) in &mut self.0 {
+            *module = set.load(module.clone(), parameters);
+        }
+    }
+
+    /// The first module without autodiff, and its device.
+    pub(super) fn valid(&self) -> (M, Device) {
+        let (module, device) = self.get(0);
+        (module.valid(), device.clone().without_autodiff())
     }
 }
 

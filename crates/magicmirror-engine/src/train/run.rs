@@ -327,7 +327,14 @@ fn accumulate<O: Objective>(
     }
     let results: Vec<_> = thread::scope(|scope| {
         let of_replica = &of_replica;
-        let threads: Vec<_> = (0..replicas).map(|replica| scope.spawn(move || of_replica(replica))).collect();
+        // Replicas on CPUs get processors of their own: what one of them cannot spread over several threads, and that is
+        // much in a small model, then does not keep the others waiting.
+        let workers = (rayon::current_num_threads() / replicas).max(1);
+        let alone = move |replica| match rayon::ThreadPoolBuilder::new().num_threads(workers).build() {
+            Ok(pool) => pool.install(|| of_replica(replica)),
+            Err(_) => of_replica(replica),
+        };
+        let threads: Vec<_> = (0..replicas).map(|replica| scope.spawn(move || alone(replica))).collect();
         threads
             .into_iter()
             .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))

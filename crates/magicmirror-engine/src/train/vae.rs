@@ -2,7 +2,8 @@
 //!
 //! Loss: mean absolute error, the same of differences between neighbours at several scales (which is what makes edges
 //! sharp where a network trained for perceptual losses is not at hand), both heavier on the face, and a small divergence
-//! from the standard normal distribution. Videos pass in the chunks in which they will pass when generating.
+//! from the standard normal distribution. Videos pass in the chunks in which they will pass when generating. What was
+//! trained on pictures alone leaves as a network that treats every frame of a clip as a picture.
 
 use std::fs;
 use std::ops::ControlFlow;
@@ -22,6 +23,7 @@ use serde_json::Value;
 
 use super::data::{Example, Examples};
 use super::export::{has_weights, hashes, save_half};
+use super::parameters::Replicas;
 use super::people::People;
 use super::random::{self, Draw};
 use super::survey::{Skipped, Sound, survey};
@@ -108,7 +110,7 @@ impl Default for VaeLoss {
     }
 }
 
-/// Trains an autoencoder on one device.
+/// Trains an autoencoder, one replica a device.
 ///
 /// # Errors
 /// When configuration, data or weights do not fit, a file cannot be read or written, or the loss goes wrong.
@@ -116,7 +118,7 @@ pub fn train_vae(
     config: &VaeTraining,
     folder: &Path,
     resume: bool,
-    device: &Device,
+    devices: &[Device],
     control: &mut Control<'_>,
 ) -> Result<Finished, EngineError> {
     let VaeTraining { run, optimiser, guard, vae, data, .. } = config;
@@ -129,7 +131,7 @@ pub fn train_vae(
         control,
         |skipped, control| {
             let examples: [&dyn Examples; 3] = [&pictures, &clips, &held_out];
-            VaeObjective::new(config.clone(), examples, device.clone().autodiff(), skipped, control)
+            VaeObjective::new(config.clone(), examples, devices, skipped, control)
         },
     )
 }
@@ -140,24 +142,25 @@ struct VaeObjective<'a> {
     shape: VaeConfig,
     /// `config.json` as it was read.
     json: Value,
-    vae: Vae,
+    vae: Replicas<Vae>,
     set: ParameterSet,
     initial: Vec<Parameter>,
+    /// Nothing but pictures was ever seen.
+    stills_only: bool,
     pictures: Sound<'a>,
     clips: Sound<'a>,
     held_out: Sound<'a>,
-    device: Device,
 }
 
 impl<'a> VaeObjective<'a> {
-    /// Pictures, clips, and what validations look at. The device must have autodiff.
+    /// Pictures, clips, and what validations look at.
     ///
     /// # Errors
     /// When the autoencoder's folder cannot be read, there is nothing to learn from, or too much is broken.
     fn new(
         config: VaeTraining,
         examples: [&'a dyn Examples; 3],
-        device: Device,
+        devices: &[Device],
         skipped: &Path,
         control: &mut Control<'_>,
     ) -> Result<Self, EngineError> {
@@ -180,6 +183,7 @@ impl<'a> VaeObjective<'a> {
         if (share > 0.0 && clips.len() == 0) || (share < 1.0 && pictures.len() == 0) {
             return Err(TrainError::NoExamples { path: config.data.folder.clone() }.into());
         }
+        let device = devices[0].clone().autodiff();
         let started = has_weights(&config.vae, STEM);
         let (vae, names) = if started {
             let weights = Checkpoint::open_folder(&config.vae, STEM)?;
@@ -192,7 +196,9 @@ impl<'a> VaeObjective<'a> {
         if !started {
             start_unmodulated(&mut initial);
         }
-        Ok(Self { config, shape, json, vae, set, initial, pictures, clips, held_out, device })
+        let stills_only = !started && share == 0.0;
+        let vae = Replicas::new(&vae, devices);
+        Ok(Self { config, shape, json, vae, set, initial, stills_only, pictures, clips, held_out })
     }
 
     /// Whether a step sees clips.
@@ -201,7 +207,7 @@ impl<'a> VaeObjective<'a> {
     }
 
     /// What a position of a step sees: frames `[3, frames, height, width]` and faces `[1, frames, height, width]`.
-    fn sample(&self, step: u64, position: usize) -> Result<(Tensor<4>, Tensor<4>), EngineError> {
+    fn sample(&self, step: u64, position: usize, device: &Device) -> Result<(Tensor<4>, Tensor<4>), EngineError> {
         let VaeTraining { run, data, .. } = &self.config;
         let clips = self.sees_clips(step);
         let examples = if clips { &self.clips } else { &self.pictures };
@@ -210,7 +216,7 @@ impl<'a> VaeObjective<'a> {
         let frames = if clips { data.clip_frames } else { 1 };
         let first = random::below(example.frames.len() - frames + 1, run.seed, step, position, Draw::Frame);
         let window = self.window(&example, step, position);
-        Ok(example.tensors(first, frames, window, &self.device))
+        Ok(example.tensors(first, frames, window, device))
     }
 
     fn window(&self, example: &Example, step: u64, position: usize) -> Window {
@@ -239,17 +245,17 @@ impl<'a> VaeObjective<'a> {
         Ok((posterior, decoded))
     }
 
-    fn noise(&self, step: u64, positions: &[usize], dims: [usize; 5]) -> Tensor<5> {
+    fn noise(&self, step: u64, positions: &[usize], dims: [usize; 5], device: &Device) -> Tensor<5> {
         let each = dims[1..].iter().product();
         let values: Vec<f32> = positions
             .iter()
             .flat_map(|position| random::normal(each, self.config.run.seed, step, *position, Draw::Posterior))
             .collect();
-        Tensor::from_data(TensorData::new(values, dims), &self.device)
+        Tensor::from_data(TensorData::new(values, dims), device)
     }
 
     /// `1 / standard deviation` of the latents' means.
-    fn scaling_factor(&self, vae: &Vae) -> Result<f64, EngineError> {
+    fn scaling_factor(&self, vae: &Vae, device: &Device) -> Result<f64, EngineError> {
         let examples = if self.pictures.len() == 0 { &self.clips } else { &self.pictures };
         let count = MEASURED.min(examples.len());
         let (mut sum, mut squares, mut values) = (0.0, 0.0, 0.0);
@@ -259,7 +265,7 @@ impl<'a> VaeObjective<'a> {
             let [width, height] =
                 [width, height].map(|side| side as usize - side as usize % self.shape.spatial_compression_ratio());
             let window = Window { x: 0, y: 0, width, height };
-            let (frames, _) = example.tensors(0, 1, window, &self.device.clone().without_autodiff());
+            let (frames, _) = example.tensors(0, 1, window, device);
             let posterior =
                 vae.encoder.encode(frames.unsqueeze(), Tiling::Off, &mut |_, _| ControlFlow::Continue(()))?;
             let means = posterior.mean;
@@ -279,22 +285,27 @@ impl Objective for VaeObjective<'_> {
     }
 
     fn set_parameters(&mut self, parameters: &[Parameter]) {
-        self.vae = self.set.load(self.vae.clone(), parameters);
+        self.vae.set(&self.set, parameters);
+    }
+
+    fn replicas(&self) -> usize {
+        self.vae.len()
     }
 
     fn micro_batch(
         &self,
-        _replica: usize,
+        replica: usize,
         step: u64,
         positions: &[usize],
         _run: &RunConfig,
     ) -> Result<MicroBatch, EngineError> {
+        let (vae, device) = self.vae.get(replica);
         let samples: Vec<(Tensor<4>, Tensor<4>)> =
-            positions.par_iter().map(|position| self.sample(step, *position)).collect::<Result<_, EngineError>>()?;
+            positions.par_iter().map(|position| self.sample(step, *position, device)).collect::<Result<_, EngineError>>()?;
         let (frames, faces): (Vec<_>, Vec<_>) = samples.into_iter().unzip();
         let (frames, faces) = (Tensor::stack::<5>(frames, 0), Tensor::stack::<5>(faces, 0));
         let (posterior, decoded) =
-            Self::reconstruct(&self.vae, frames.clone(), |dims| Some(self.noise(step, positions, dims)))?;
+            Self::reconstruct(vae, frames.clone(), |dims| Some(self.noise(step, positions, dims, device)))?;
         let VaeLoss { gradient, scales, face, divergence } = self.config.loss;
         let weights = faces * face + 1.0;
         let weights = weights.clone() / weights.mean().reshape([1; 5]);
@@ -308,7 +319,7 @@ impl Objective for VaeObjective<'_> {
             losses.add(name, f64::from(loss.clone().into_scalar::<f32>()), positions.len());
         }
         let mut gradients = self.set.gradients();
-        self.set.add(&self.vae, &total.backward(), &mut gradients);
+        self.set.add(vae, &total.backward(), &mut gradients);
         Ok(MicroBatch { gradients, losses })
     }
 
@@ -320,7 +331,7 @@ impl Objective for VaeObjective<'_> {
         folder: &Path,
         control: &mut Control<'_>,
     ) -> Result<Vec<(String, f64)>, EngineError> {
-        let vae = self.vae.valid();
+        let (vae, device) = self.vae.valid();
         let mut columns = Vec::new();
         let (mut whole, mut face) = ((0.0, 0.0), (0.0, 0.0));
         for index in 0..VALIDATED.min(self.held_out.len()) {
@@ -330,7 +341,7 @@ impl Objective for VaeObjective<'_> {
             let [width, height] =
                 [width, height].map(|side| side as usize - side as usize % self.shape.spatial_compression_ratio());
             let window = Window { x: 0, y: 0, width, height };
-            let (frames, faces) = example.tensors(0, 1, window, &self.device.clone().without_autodiff());
+            let (frames, faces) = example.tensors(0, 1, window, &device);
             let (_, decoded) = Self::reconstruct(&vae, frames.clone().unsqueeze(), |_| None)?;
             let error = decoded.clone().clamp(-1.0, 1.0) - frames.clone().unsqueeze();
             let squares = error.clone() * error;
@@ -352,13 +363,17 @@ impl Objective for VaeObjective<'_> {
 
     /// `vae/` with the measured scaling factor.
     fn export(&self, folder: &Path, parameters: &[Parameter]) -> Result<(), EngineError> {
-        let exported: Vec<Parameter> = parameters.iter().map(Parameter::as_exported).collect();
-        let vae = self.set.load(self.vae.clone(), &exported).valid();
+        let mut exported: Vec<Parameter> = parameters.iter().map(Parameter::as_exported).collect();
+        if self.stills_only {
+            exported.iter_mut().for_each(look_at_frames_alone);
+        }
+        let (vae, device) = self.vae.get(0);
+        let vae = self.set.load(vae.clone(), &exported).valid();
         let mut json = self.json.clone();
-        json["scaling_factor"] = self.scaling_factor(&vae)?.into();
+        json["scaling_factor"] = self.scaling_factor(&vae, &device.clone().without_autodiff())?.into();
         let folder = folder.join("vae");
         fs::create_dir_all(&folder).map_err(EngineError::io(&folder))?;
-        save_half(&folder.join(format!("{STEM}.safetensors")), "", parameters)?;
+        save_half(&folder.join(format!("{STEM}.safetensors")), "", &exported)?;
         let text = serde_json::to_string_pretty(&json).expect("JSON prints");
         Ok(write_aside(&folder.join("config.json"), text.as_bytes())?)
     }
@@ -411,6 +426,21 @@ fn start_unmodulated(parameters: &mut [Parameter]) {
             parameter.values.fill(1.0);
         } else if [".conv_y.conv.weight", ".conv_b.conv.weight"].iter().any(|end| parameter.name.ends_with(end)) {
             parameter.values.iter_mut().for_each(|value| *value *= 0.1);
+        }
+    }
+}
+
+/// Gives the weights that a kernel has for earlier frames to the frame itself **(ours)**.
+///
+/// The kernels look back in time, and before a picture they see the picture again. So pictures settle no more than the
+/// sum of those weights, and in a clip, where frames differ, any other share of it smears what moves.
+fn look_at_frames_alone(parameter: &mut Parameter) {
+    let &[_, _, frames, rows, columns] = parameter.shape.as_slice() else { return };
+    let plane = rows * columns;
+    for kernel in parameter.values.chunks_exact_mut(frames * plane) {
+        let (earlier, own) = kernel.split_at_mut((frames - 1) * plane);
+        for (place, weight) in earlier.iter_mut().enumerate() {
+            own[place % plane] += std::mem::take(weight);
         }
     }
 }
@@ -507,7 +537,7 @@ mod tests {
             weights: BTreeMap::new(),
         };
         let prepare = |skipped: &Path, control: &mut Control<'_>| {
-            VaeObjective::new(config.clone(), [drawn; 3], Device::flex().autodiff(), skipped, control)
+            VaeObjective::new(config.clone(), [drawn; 3], &[Device::flex()], skipped, control)
         };
         request.start(&mut Control::new(&mut |_| (), &cancelled), prepare).unwrap()
     }
@@ -529,6 +559,34 @@ mod tests {
         let device = Device::flex();
         weights.load(VaeEncoder::NAMES, Precision::Stored, &device, |params| VaeEncoder::new(&shape, params)).unwrap();
         weights.load(VaeDecoder::NAMES, Precision::Stored, &device, |params| VaeDecoder::new(&shape, params)).unwrap();
+    }
+
+    #[test]
+    fn what_saw_only_pictures_keeps_them_and_treats_a_clip_as_pictures() {
+        let folder = tempfile::tempdir().unwrap();
+        let drawn = Drawn { identities: 1, frames: 9, side: 16, broken: None };
+        let finished = train_on(&drawn, "", 20, folder.path());
+        let weights = Checkpoint::open_folder(&finished.model.join("vae"), STEM).unwrap();
+        let shape: VaeConfig = read_json(&finished.model.join("vae/config.json"), "VAE configuration").unwrap();
+        let device = Device::flex();
+        let (vae, _) = weights
+            .load(Names { prefix: "", ignored: &[] }, Precision::F32, &device, |params| Vae::new(&shape, params))
+            .unwrap();
+        // What the last validation saw was computed with the weights as they were trained.
+        let window = Window { x: 0, y: 0, width: 16, height: 16 };
+        let (picture, _) = drawn.get(0).unwrap().tensors(0, 1, window, &device);
+        let (_, decoded) = VaeObjective::reconstruct(&vae, picture.clone().unsqueeze(), |_| None).unwrap();
+        let error = decoded.clamp(-1.0, 1.0) - picture.unsqueeze();
+        let psnr = 10.0 * (4.0 / f64::from((error.clone() * error).mean().into_scalar::<f32>())).log10();
+        let trained = losses(&folder.path().join("run"), "validation/psnr")[0];
+        assert!((psnr - trained).abs() < 0.01, "{psnr} of {trained}: only the rounding to f16");
+
+        for name in ["encoder.conv_in.conv.weight", "decoder.conv_out.conv.weight"] {
+            let kernels = weights.read(name, Precision::F32).unwrap().try_to_vec::<f32>().unwrap();
+            let (earlier, own): (Vec<_>, Vec<_>) = kernels.chunks(9).enumerate().partition(|(plane, _)| plane % 3 < 2);
+            assert!(earlier.iter().all(|(_, plane)| plane.iter().all(|weight| *weight == 0.0)), "{name}");
+            assert!(own.iter().any(|(_, plane)| plane.iter().any(|weight| *weight != 0.0)), "{name}");
+        }
     }
 
     #[test]

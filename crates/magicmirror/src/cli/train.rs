@@ -93,15 +93,17 @@ impl Run {
         finish(with_progress(show, |control| train_stage(config, &examples, &folder, self.resume, &devices, control))?)
     }
 
-    /// A part of a small model, which has no memory plan and takes one device.
+    /// A part of a small model, which has no memory plan.
     fn part<C>(
         &self,
         show: bool,
         config: &C,
-        train: impl FnOnce(&C, &Path, bool, &Device, &mut Control<'_>) -> Result<Finished, EngineError>,
+        train: impl FnOnce(&C, &Path, bool, &[Device], &mut Control<'_>) -> Result<Finished, EngineError>,
     ) -> anyhow::Result<()> {
-        let (folder, device) = self.alone()?;
-        finish(with_progress(show, |control| train(config, folder, self.resume, &device, control))?)
+        let folder = self.run.as_deref().filter(|_| !self.plan);
+        let folder = folder.context("--plan is for train image and train video: small models fit anywhere")?;
+        let devices = self.devices()?;
+        finish(with_progress(show, |control| train(config, folder, self.resume, &devices, control))?)
     }
 
     /// What is put over the file's values.
@@ -117,14 +119,6 @@ impl Run {
             return Ok(None);
         }
         Ok(self.run.clone())
-    }
-
-    /// Folder and device of a run that has no memory plan and one device.
-    fn alone(&self) -> anyhow::Result<(&Path, Device)> {
-        let folder = self.run.as_deref().filter(|_| !self.plan);
-        let folder = folder.context("--plan is for train image and train video: small models fit anywhere")?;
-        anyhow::ensure!(self.device.len() < 2, "this kind of training takes one --device, not {}", self.device.len());
-        Ok((folder, DeviceName::open(self.device.first().copied())?))
     }
 
     fn devices(&self) -> anyhow::Result<Vec<Device>> {
