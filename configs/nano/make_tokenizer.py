@@ -68,7 +68,7 @@ def main():
     processor = sentencepiece.SentencePieceProcessor(model_proto=model)
     config = {
         "tokenizer_class": "T5Tokenizer", "pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>",
-        "extra_ids": 0, "additional_special_tokens": [], "legacy": True, "model_max_length": 64,
+        "extra_ids": 0, "additional_special_tokens": [], "legacy": True, "model_max_length": 48,
     }
     (HERE / "tokenizer/tokenizer_config.json").write_text(json.dumps(config, indent=2) + "\n")
     path = HERE / "text_encoder/config.json"

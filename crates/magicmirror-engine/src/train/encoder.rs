@@ -99,12 +99,10 @@ pub fn train_encoder(
     let [examples, held_out] = [Split::Train, Split::Validation].map(|split| People::open(data, Kind::Pair, split));
     let (examples, held_out) = (examples?, held_out?);
     let weights = hashes(&[("vision", vision, STEM)])?;
-    RunRequest { kind: "encoder", folder, resume, config, run, optimiser, guard, weights }.start(
-        control,
-        |skipped, control| {
+    RunRequest { kind: "encoder", folder, resume, config, run, optimiser, guard, weights }
+        .start(control, |skipped, control| {
             EncoderObjective::new(config, [&examples, &held_out], devices, skipped, control)
-        },
-    )
+        })
 }
 
 #[derive(Module, Debug)]

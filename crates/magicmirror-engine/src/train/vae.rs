@@ -300,8 +300,10 @@ impl Objective for VaeObjective<'_> {
         _run: &RunConfig,
     ) -> Result<MicroBatch, EngineError> {
         let (vae, device) = self.vae.get(replica);
-        let samples: Vec<(Tensor<4>, Tensor<4>)> =
-            positions.par_iter().map(|position| self.sample(step, *position, device)).collect::<Result<_, EngineError>>()?;
+        let samples: Vec<(Tensor<4>, Tensor<4>)> = positions
+            .par_iter()
+            .map(|position| self.sample(step, *position, device))
+            .collect::<Result<_, EngineError>>()?;
         let (frames, faces): (Vec<_>, Vec<_>) = samples.into_iter().unzip();
         let (frames, faces) = (Tensor::stack::<5>(frames, 0), Tensor::stack::<5>(faces, 0));
         let (posterior, decoded) =
