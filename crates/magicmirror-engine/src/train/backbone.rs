@@ -1,8 +1,8 @@
 //! `train backbone`: text encoder and transformer together, from nothing, on latents of a trained autoencoder.
 //!
-//! Loss: the mean squared error of the velocity at timesteps that are more often noisy ones, where prompts matter. Some prompts are left out, so that the
-//! empty prompt becomes the unconditional branch of guidance. Captions lose their trigger word, as they do when an
-//! identity is given.
+//! Loss: the mean squared error of the velocity at timesteps that are more often noisy ones, where prompts matter. Some
+//! prompts are left out, so that the empty prompt becomes the unconditional branch of guidance. Captions lose their
+//! trigger word, as they do when an identity is given.
 
 use std::fs;
 use std::ops::ControlFlow;

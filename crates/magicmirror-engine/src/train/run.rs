@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Instant;
 
+use rayon::ThreadPool;
 use serde::Serialize;
 use toml::Table;
 
@@ -166,13 +167,15 @@ pub fn train<O: Objective, C: Serialize>(
     }
     objective.set_parameters(optimiser.parameters());
     let metrics = Metrics::open(&folder.path, state.step)?;
-    let mut run = Run { request, objective, optimiser, state, metrics, checkpoints, model: folder.path.join("model") };
+    let (pools, model) = (pools(objective.replicas()), folder.path.join("model"));
+    let mut run = Run { request, objective, pools, optimiser, state, metrics, checkpoints, model };
     control.stage(Stage::Train, request.run.steps as f64, |control| run.go_on(control))
 }
 
 struct Run<'a, 'b, O, C> {
     request: &'a RunRequest<'b, C>,
     objective: &'a mut O,
+    pools: Vec<ThreadPool>,
     optimiser: AdamW,
     state: State,
     metrics: Metrics,
@@ -210,7 +213,8 @@ impl<O: Objective, C> Run<'_, '_, O, C> {
     fn step(&mut self, cancelled: &AtomicBool) -> Result<Option<f64>, EngineError> {
         let started = Instant::now();
         let (run, step) = (self.request.run, self.state.step);
-        let Some(Sum { mut gradients, losses }) = accumulate(&*self.objective, step, run, cancelled)? else {
+        let Some(Sum { mut gradients, losses }) = accumulate(&*self.objective, &self.pools, step, run, cancelled)?
+        else {
             return Ok(None);
         };
         let loss = losses.mean(Losses::TOTAL).unwrap_or(f64::NAN);
@@ -297,11 +301,23 @@ struct Sum {
     losses: Losses,
 }
 
+/// Processors of its own for each of several replicas: what one of them cannot spread over threads, and on CPUs that is much
+/// in a small model, then does not keep the others waiting. None where the system has no threads left: then they share.
+fn pools(replicas: usize) -> Vec<ThreadPool> {
+    if replicas < 2 {
+        return Vec::new();
+    }
+    let threads = (rayon::current_num_threads() / replicas).max(1);
+    let pool = |_| rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+    (0..replicas).map(pool).collect::<Result<_, _>>().unwrap_or_default()
+}
+
 /// Mean gradients and losses of a step's global batch; `None` if the run should stop.
 ///
 /// Replica r computes groups r, r + R, r + 2R, …, one after the other; sums are added in the order of the replicas.
 fn accumulate<O: Objective>(
     objective: &O,
+    pools: &[ThreadPool],
     step: u64,
     run: &RunConfig,
     cancelled: &AtomicBool,
@@ -327,12 +343,9 @@ fn accumulate<O: Objective>(
     }
     let results: Vec<_> = thread::scope(|scope| {
         let of_replica = &of_replica;
-        // Replicas on CPUs get processors of their own: what one of them cannot spread over several threads, and that is
-        // much in a small model, then does not keep the others waiting.
-        let workers = (rayon::current_num_threads() / replicas).max(1);
-        let alone = move |replica| match rayon::ThreadPoolBuilder::new().num_threads(workers).build() {
-            Ok(pool) => pool.install(|| of_replica(replica)),
-            Err(_) => of_replica(replica),
+        let alone = move |replica: usize| match pools.get(replica) {
+            Some(pool) => pool.install(|| of_replica(replica)),
+            None => of_replica(replica),
         };
         let threads: Vec<_> = (0..replicas).map(|replica| scope.spawn(move || alone(replica))).collect();
         threads

@@ -7,12 +7,15 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, TensorData};
+use magicmirror_engine::models::init_adapter;
 use magicmirror_engine::train::{
-    Finished, GuardConfig, LearningRate, Losses, MicroBatch, Objective, OptimiserConfig, Parameter, ParameterSet,
-    RunConfig, RunRequest, TrainError, load_config, random, train,
+    BackboneTraining, EncoderTraining, Finished, GuardConfig, ImageData, LearningRate, Losses, MicroBatch, Objective,
+    OptimiserConfig, Parameter, ParameterSet, RunConfig, RunRequest, StageConfig, TrainError, VaeTraining, VideoData,
+    load_config, random, train,
 };
-use magicmirror_engine::{Control, EngineError};
+use magicmirror_engine::{Ablation, Control, EngineError};
 use magicmirror_models::weights::{Init, Params, initialise};
+use magicmirror_testkit::repository;
 use serde::{Deserialize, Serialize};
 
 #[derive(Module, Debug)]
@@ -322,4 +325,23 @@ fn settings_on_the_command_line_go_over_the_file() {
         let error = load(&[set]).unwrap_err().to_string();
         assert!(error.contains(expected), "{set}: {error}");
     }
+}
+
+#[test]
+fn the_recipes_of_the_repository_are_valid() {
+    let configs = repository().join("configs");
+    let file = |name: &str| configs.join(format!("{name}.toml"));
+    load_config::<VaeTraining>(&file("nano-vae"), &[]).unwrap();
+    load_config::<EncoderTraining>(&file("nano-encoder"), &[]).unwrap();
+    load_config::<Ablation>(&file("nano-ablation"), &[]).unwrap();
+    for part in ["images", "clips"] {
+        load_config::<BackboneTraining>(&file(&format!("nano-backbone-{part}")), &[]).unwrap();
+    }
+    for size in ["nano", "paper"] {
+        load_config::<StageConfig<ImageData>>(&file(&format!("{size}-stage1")), &[]).unwrap().validate().unwrap();
+        load_config::<StageConfig<VideoData>>(&file(&format!("{size}-stage2")), &[]).unwrap().validate().unwrap();
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (backbone, adapter) = (configs.join("nano"), folder.path().join("adapter"));
+    init_adapter(&backbone, Some(&backbone.join("adapter_config.json")), &adapter, 0).unwrap();
 }
