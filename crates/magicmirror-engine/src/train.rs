@@ -1,6 +1,6 @@
 //! Training: one run loop for all objectives.
 //!
-//! [`train`] is the loop: the samples of a step, their gradients, one AdamW update, and everything around it (metrics,
+//! [`train`] is the loop: the samples of a step, their gradients, one update, and everything around it (metrics,
 //! checkpoints, validation, guards). What is trained, and by which loss, is an [`Objective`].
 //!
 //! A run is a pure function of its configuration, its data and its initial weights. Every draw is a function of the
@@ -54,7 +54,7 @@ pub use error::{ChangedKey, TrainError};
 pub use loss::{FaceTarget, IdentityLoss, LossConfig, NoiseLevel, cosine_distance, velocity_loss};
 pub use metrics::Losses;
 pub use objective::{FrozenPrecision, ModelConfig, WeightedExamples};
-pub use optimiser::{AdamW, Parameter};
+pub use optimiser::{Optimiser, Parameter};
 pub use parameters::{Gradients, ParameterSet};
 pub use plan::TrainingPlan;
 pub use run::{Finished, MicroBatch, Objective, RunRequest, train};

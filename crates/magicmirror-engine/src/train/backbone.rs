@@ -41,10 +41,6 @@ use crate::generate::{Request, generate};
 const TEXT: &str = "text_encoder.";
 const TRANSFORMER: &str = "transformer.";
 
-/// How much timesteps with much noise are preferred: see [`random::timestep`]. It is there that a picture is what the prompt
-/// says, and a text encoder that starts from nothing learns little elsewhere **(ours)**.
-const POWER: f64 = 1.5;
-
 /// Samples that a validation computes the loss of.
 const VALIDATED: usize = 32;
 
@@ -81,12 +77,21 @@ pub struct BackboneData {
     pub kind: Kind,
     /// Folder for latents; runs may share it.
     pub cache: PathBuf,
+    /// How much timesteps with much noise are preferred, from 1 for not at all: of a uniform `u`, a timestep is
+    /// `1 − (1 − u)^timestep_power` of the way to pure noise. It is there that a picture is what the prompt says, and a
+    /// text encoder that starts from nothing learns little elsewhere **(ours)**.
+    #[serde(default = "preferred")]
+    pub timestep_power: f64,
     /// Part of the prompts that are left out.
     #[serde(default = "tenth")]
     pub prompt_dropout: f64,
     /// Part of the examples that may be broken before the run stops.
     #[serde(default = "super::most_bad")]
     pub most_bad: f64,
+}
+
+fn preferred() -> f64 {
+    1.5
 }
 
 fn tenth() -> f64 {
@@ -159,6 +164,11 @@ impl<'a> BackboneObjective<'a> {
             let (key, value) = ("data.prompt_dropout", dropout.to_string());
             return Err(TrainError::OutOfRange { key, value, rule: "be 0 to 1" }.into());
         }
+        let power = config.data.timestep_power;
+        if !(power.is_finite() && power >= 1.0) {
+            let (key, value) = ("data.timestep_power", power.to_string());
+            return Err(TrainError::OutOfRange { key, value, rule: "be 1 or more" }.into());
+        }
         let file = |name: &str| config.pipeline.join(name);
         let shape: DitConfig = read_json(&file("transformer/config.json"), "transformer configuration")?;
         shape.validate()?;
@@ -194,9 +204,7 @@ impl<'a> BackboneObjective<'a> {
         }
         let (networks, names, fresh) = load(config, &shape, &text, &devices[0].clone().autodiff())?;
         let (set, mut initial) = ParameterSet::new(&networks, &names);
-        if fresh {
-            prepare_to_learn(&mut initial, text.d_kv);
-        }
+        prepare_to_learn(&mut initial, &fresh, text.d_kv);
         let networks = Replicas::new(&networks, devices);
         let empty_prompt = tokenizer.encode("", length)?.ids;
         Ok(Self { config, shape, schedule, networks, set, initial, samples, held_out, empty_prompt })
@@ -266,7 +274,13 @@ impl Objective for BackboneObjective<'_> {
             let without = random::unit(run.seed, step, position, Draw::Dropout) < self.config.data.prompt_dropout;
             Noised {
                 noise: random::normal(sample.latents.len(), run.seed, step, position, Draw::Noise),
-                timestep: random::timestep(timesteps, POWER, run.seed, step, [position, run.batch]),
+                timestep: random::timestep(
+                    timesteps,
+                    self.config.data.timestep_power,
+                    run.seed,
+                    step,
+                    [position, run.batch],
+                ),
                 ids: if without { &self.empty_prompt } else { &sample.ids },
                 sample,
             }
@@ -324,13 +338,13 @@ impl Objective for BackboneObjective<'_> {
     }
 }
 
-/// Both networks, their names, and whether the transformer is new.
+/// Both networks, their names, and the prefixes of those that are new.
 fn load(
     config: &BackboneTraining,
     shape: &DitConfig,
     text: &T5Config,
     device: &Device,
-) -> Result<(Networks, ParamNames, bool), EngineError> {
+) -> Result<(Networks, ParamNames, Vec<&'static str>), EngineError> {
     let open = |part: Part| {
         let folder = config.pipeline.join(part.folder());
         has_weights(&folder, part.stem()).then(|| Checkpoint::open_folder(&folder, part.stem())).transpose()
@@ -348,14 +362,19 @@ fn load(
         None => initialise(seed.wrapping_add(1), device, |params| Dit::new(shape, params)),
     };
     let names = prefixed(TEXT, text_names).chain(prefixed(TRANSFORMER, names)).collect();
-    Ok((Networks { text_encoder, transformer }, names, weights.is_none()))
+    let new = [(TEXT, text_weights.is_none()), (TRANSFORMER, weights.is_none())];
+    let new = new.into_iter().filter_map(|(prefix, new)| new.then_some(prefix)).collect();
+    Ok((Networks { text_encoder, transformer }, names, new))
 }
 
-/// Starts blocks as the identity and the output at zero (adaLN-Zero, arXiv 2212.09748), and T5's queries, whose products
-/// with keys are not scaled, small.
-fn prepare_to_learn(parameters: &mut [Parameter], key_width: usize) {
+/// Of new networks, starts blocks as the identity and the output at zero (adaLN-Zero, arXiv 2212.09748), and T5's queries,
+/// whose products with keys are not scaled, small.
+fn prepare_to_learn(parameters: &mut [Parameter], new: &[&str], key_width: usize) {
     for parameter in parameters {
         let name = parameter.name.as_str();
+        if !new.iter().any(|prefix| name.starts_with(prefix)) {
+            continue;
+        }
         if [".norm1.linear.weight", ".norm2.linear.weight", ".norm_out.linear.weight", ".proj_out.weight"]
             .iter()
             .any(|end| name.ends_with(end))
@@ -576,7 +595,10 @@ mod tests {
         ]
         .map(|(name, expected)| (Parameter::new(name.to_owned(), vec![1], vec![1.0]), expected));
         for (parameter, expected) in &mut parameters {
-            prepare_to_learn(std::slice::from_mut(parameter), 4);
+            let other = if parameter.name.starts_with(TEXT) { TRANSFORMER } else { TEXT };
+            prepare_to_learn(std::slice::from_mut(parameter), &[other], 4);
+            assert_eq!(parameter.values, [1.0], "{} comes from a file", parameter.name);
+            prepare_to_learn(std::slice::from_mut(parameter), &[TEXT, TRANSFORMER], 4);
             assert_eq!(parameter.values, [*expected], "{}", parameter.name);
         }
     }

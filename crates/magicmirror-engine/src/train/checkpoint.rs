@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::TrainError;
 use super::guard::Guard;
-use super::optimiser::{AdamW, Kind, Parameter};
+use super::optimiser::{Kind, Optimiser, Parameter};
 use crate::EngineError;
 use crate::backbone::read_json;
 
@@ -55,7 +55,7 @@ impl Checkpoints {
     }
 
     /// Writes a checkpoint, then removes all but the newest `keep`. When it cannot be written, the others stay.
-    pub(super) fn save(&self, state: State, optimiser: &AdamW, keep: usize) -> Result<PathBuf, EngineError> {
+    pub(super) fn save(&self, state: State, optimiser: &Optimiser, keep: usize) -> Result<PathBuf, EngineError> {
         let name = format!("step-{:08}", state.step);
         let (part, done) = (self.folder.join(format!(".{name}.part")), self.folder.join(name));
         // Left by a process that was killed while it wrote.
@@ -81,7 +81,7 @@ impl Checkpoints {
     }
 }
 
-fn write(folder: &Path, state: State, optimiser: &AdamW) -> Result<(), EngineError> {
+fn write(folder: &Path, state: State, optimiser: &Optimiser) -> Result<(), EngineError> {
     let tensors = |kinds: &[(Kind, &str)]| -> Vec<(String, TensorData)> {
         let of = |parameter: &Parameter, kind: Kind, prefix: &str| {
             let data = TensorData::new(kind.of(parameter).to_vec(), parameter.shape.clone());
@@ -123,7 +123,7 @@ impl Kind {
 }
 
 /// Reads a checkpoint into an optimiser of the same parameters.
-pub(super) fn load(folder: &Path, optimiser: &mut AdamW) -> Result<State, EngineError> {
+pub(super) fn load(folder: &Path, optimiser: &mut Optimiser) -> Result<State, EngineError> {
     let state: State = read_json(&folder.join(STATE), "checkpoint state")?;
     let bad = |reason: String| TrainError::BadCheckpoint { folder: folder.to_owned(), reason };
     let file = |kind: Kind| Checkpoint::open_file(&folder.join(kind.file()));

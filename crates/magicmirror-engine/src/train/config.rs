@@ -37,7 +37,7 @@ pub struct RunConfig {
     pub log_every: u64,
 }
 
-/// AdamW (arXiv 1711.05101), its learning rate, and the moving average of the weights: section `[optimiser]`.
+/// AdamW or Muon, their learning rate, and the moving average of the weights: section `[optimiser]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OptimiserConfig {
@@ -52,7 +52,11 @@ pub struct OptimiserConfig {
     /// Part of the learning rate that is left at the end of a cosine.
     #[serde(default)]
     pub final_fraction: f64,
-    /// Decay of the first moment.
+    /// Highest learning rate of matrices in hidden layers, which are then updated by Muon (arXiv 2502.16982): more
+    /// computing for an update, fewer updates needed. Absent: all is by AdamW, as in the paper.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub muon_learning_rate: Option<f64>,
+    /// Decay of the first moment, and of Muon's momentum.
     #[serde(default = "beta1")]
     pub beta1: f64,
     /// Decay of the second moment.
@@ -152,6 +156,12 @@ impl OptimiserConfig {
         let below_one = "be at least 0 and below 1";
         let numbers = [
             ("optimiser.learning_rate", self.learning_rate, 0.0..=f64::MAX, "be a number from 0"),
+            (
+                "optimiser.muon_learning_rate",
+                self.muon_learning_rate.unwrap_or(0.0),
+                0.0..=f64::MAX,
+                "be a number from 0",
+            ),
             ("optimiser.final_fraction", self.final_fraction, 0.0..=1.0, "be 0 to 1"),
             ("optimiser.beta1", self.beta1, 0.0..=1.0 - f64::EPSILON, below_one),
             ("optimiser.beta2", self.beta2, 0.0..=1.0 - f64::EPSILON, below_one),
@@ -168,17 +178,17 @@ impl OptimiserConfig {
         Ok(())
     }
 
-    /// The learning rate of a step (from 0) in a run of `steps`.
-    pub fn learning_rate(&self, step: u64, steps: u64) -> f64 {
+    /// Which part of the highest learning rate a step (from 0) has in a run of `steps`.
+    pub fn part_of_rate(&self, step: u64, steps: u64) -> f64 {
         if step < self.warmup_steps {
-            return self.learning_rate * (step + 1) as f64 / self.warmup_steps as f64;
+            return (step + 1) as f64 / self.warmup_steps as f64;
         }
         match self.schedule {
-            LearningRate::Constant => self.learning_rate,
+            LearningRate::Constant => 1.0,
             LearningRate::Cosine => {
                 let after = (step - self.warmup_steps) as f64 / (steps - self.warmup_steps.min(steps)).max(1) as f64;
                 let cosine = 0.5 * (1.0 + (std::f64::consts::PI * after.min(1.0)).cos());
-                self.learning_rate * (self.final_fraction + (1.0 - self.final_fraction) * cosine)
+                self.final_fraction + (1.0 - self.final_fraction) * cosine
             }
         }
     }

@@ -1,8 +1,9 @@
-//! AdamW over named parameters, held in main memory in f32 (masters, moments, moving average).
+//! AdamW and Muon over named parameters, held in main memory in f32 (masters, moments, moving average).
 //!
 //! Devices hold a copy of the masters for computing. A graphics card therefore needs room for neither moments nor
 //! average, and all replicas share one update.
 
+use burn::tensor::{Device, Tensor, TensorData};
 use magicmirror_models::weights::WeightsError;
 use rayon::prelude::*;
 
@@ -22,7 +23,7 @@ pub struct Parameter {
     pub values: Vec<f32>,
     /// First moment of the gradient.
     pub(super) first: Vec<f32>,
-    /// Second moment.
+    /// Second moment; zeros where Muon is used.
     pub(super) second: Vec<f32>,
     /// Moving average of the values; empty where there is none.
     pub(super) average: Vec<f32>,
@@ -48,16 +49,78 @@ impl Parameter {
     }
 }
 
+impl Parameter {
+    /// Whether it is a matrix in one of many equal blocks, as opposed to what maps in, out, or ids to vectors.
+    fn is_hidden_matrix(&self) -> bool {
+        let mut path = self.name.split('.');
+        let table = self.name.contains("relative_attention_bias");
+        self.shape.len() == 2 && !table && path.any(|part| part.parse::<usize>().is_ok())
+    }
+
+    /// AdamW (arXiv 1711.05101); each element is read and written once.
+    fn adamw(&mut self, config: &OptimiserConfig, gradient: &[f32], learning_rate: f64, step: u64) {
+        let OptimiserConfig { beta1, beta2, epsilon, weight_decay, .. } = *config;
+        let corrected = |beta: f64| 1.0 - beta.powf(step as f64);
+        let rate = (learning_rate / corrected(beta1)) as f32;
+        let root = corrected(beta2).sqrt() as f32;
+        let (beta1, beta2, epsilon) = (beta1 as f32, beta2 as f32, epsilon as f32);
+        let kept = if self.shape.len() > 1 { (1.0 - learning_rate * weight_decay) as f32 } else { 1.0 };
+        let chunks = self.values.par_chunks_mut(CHUNK).zip(self.first.par_chunks_mut(CHUNK));
+        let chunks = chunks.zip(self.second.par_chunks_mut(CHUNK)).zip(gradient.par_chunks(CHUNK));
+        chunks.for_each(|(((values, first), second), gradient)| {
+            for (((value, m), v), g) in values.iter_mut().zip(first).zip(second).zip(gradient) {
+                *m += (1.0 - beta1) * (g - *m);
+                *v = beta2 * *v + (1.0 - beta2) * g * g;
+                *value = *value * kept - rate * *m / (v.sqrt() / root + epsilon);
+            }
+        });
+    }
+
+    /// Muon: momentum (Nesterov's, decay `beta1`), made orthogonal, and scaled to be as large as AdamW's updates usually
+    /// are (arXiv 2502.16982, section 2.2).
+    fn muon(&mut self, config: &OptimiserConfig, gradient: &[f32], learning_rate: f64) {
+        let momentum = config.beta1 as f32;
+        let ahead = self.first.iter_mut().zip(gradient).map(|(m, g)| {
+            *m += (1.0 - momentum) * (g - *m);
+            g + momentum * (*m - g)
+        });
+        let [rows, columns] = [self.shape[0], self.shape[1]];
+        let update = orthogonalise(ahead.collect(), [rows, columns]);
+        let rate = (learning_rate * 0.2 * (rows.max(columns) as f64).sqrt()) as f32;
+        let kept = (1.0 - learning_rate * config.weight_decay) as f32;
+        for (value, update) in self.values.iter_mut().zip(update) {
+            *value = *value * kept - rate * update;
+        }
+    }
+}
+
+/// The nearest matrix with orthonormal rows or columns, roughly (singular values .7 to 1.2; zero stays zero): five steps of
+/// a Newton–Schulz iteration, whose coefficients are those of Muon (Jordan et al., 2024,
+/// <https://kellerjordan.github.io/posts/muon/>).
+fn orthogonalise(matrix: Vec<f32>, shape: [usize; 2]) -> Vec<f32> {
+    let norm = matrix.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>().sqrt();
+    let matrix = Tensor::<2>::from_data(TensorData::new(matrix, shape), &Device::flex()) / (norm + 1e-7);
+    let tall = shape[0] > shape[1];
+    let mut x = if tall { matrix.transpose() } else { matrix };
+    for _ in 0..5 {
+        let square = x.clone().matmul(x.clone().transpose());
+        let factor = square.clone() * -4.775 + square.clone().matmul(square) * 2.0315;
+        x = x.clone() * 3.4445 + factor.matmul(x);
+    }
+    let x = if tall { x.transpose() } else { x };
+    x.into_data().try_to_vec().expect("f32")
+}
+
 /// The optimiser with all it remembers.
 #[derive(Debug, Clone, PartialEq)]
-pub struct AdamW {
+pub struct Optimiser {
     config: OptimiserConfig,
     /// Updates done.
     pub(super) step: u64,
     pub(super) parameters: Vec<Parameter>,
 }
 
-impl AdamW {
+impl Optimiser {
     /// Starts with given parameters.
     pub fn new(config: OptimiserConfig, mut parameters: Vec<Parameter>) -> Self {
         if config.average_decay > 0.0 {
@@ -73,35 +136,23 @@ impl AdamW {
         &self.parameters
     }
 
-    /// One update; each element is read and written once. `gradients` are in the order of the parameters; a parameter
+    /// One update, at a part of the highest learning rates. `gradients` are in the order of the parameters; a parameter
     /// without a gradient stays as it is, moments included.
     ///
     /// # Panics
     /// When there are not as many gradients as parameters, or one has another length.
-    pub fn update(&mut self, gradients: &[Option<Vec<f32>>], learning_rate: f64) {
+    pub fn update(&mut self, gradients: &[Option<Vec<f32>>], part: f64) {
         assert_eq!(gradients.len(), self.parameters.len(), "gradients and parameters");
-        let step = self.step;
         self.step += 1;
-        let OptimiserConfig { beta1, beta2, epsilon, weight_decay, average_decay, .. } = self.config;
-        let corrected = |beta: f64| 1.0 - beta.powf(self.step as f64);
-        let rate = (learning_rate / corrected(beta1)) as f32;
-        let root = corrected(beta2).sqrt() as f32;
-        let (beta1, beta2, epsilon) = (beta1 as f32, beta2 as f32, epsilon as f32);
-        let average_decay = average_decay.min((1.0 + step as f64) / (10.0 + step as f64)) as f32;
-        for (parameter, gradient) in self.parameters.iter_mut().zip(gradients) {
+        let (step, config) = (self.step, &self.config);
+        let average_decay = config.average_decay.min(step as f64 / (9.0 + step as f64)) as f32;
+        self.parameters.par_iter_mut().zip(gradients).for_each(|(parameter, gradient)| {
             if let Some(gradient) = gradient {
                 assert_eq!(gradient.len(), parameter.values.len(), "gradient of {}", parameter.name);
-                let kept = if parameter.shape.len() > 1 { (1.0 - learning_rate * weight_decay) as f32 } else { 1.0 };
-                let Parameter { values, first, second, .. } = parameter;
-                let chunks = values.par_chunks_mut(CHUNK).zip(first.par_chunks_mut(CHUNK));
-                let chunks = chunks.zip(second.par_chunks_mut(CHUNK)).zip(gradient.par_chunks(CHUNK));
-                chunks.for_each(|(((values, first), second), gradient)| {
-                    for (((value, m), v), g) in values.iter_mut().zip(first).zip(second).zip(gradient) {
-                        *m += (1.0 - beta1) * (g - *m);
-                        *v = beta2 * *v + (1.0 - beta2) * g * g;
-                        *value = *value * kept - rate * *m / (v.sqrt() / root + epsilon);
-                    }
-                });
+                match config.muon_learning_rate {
+                    Some(rate) if parameter.is_hidden_matrix() => parameter.muon(config, gradient, rate * part),
+                    _ => parameter.adamw(config, gradient, config.learning_rate * part, step),
+                }
             }
             let averages = parameter.average.par_chunks_mut(CHUNK).zip(parameter.values.par_chunks(CHUNK));
             averages.for_each(|(averages, values)| {
@@ -109,7 +160,7 @@ impl AdamW {
                     *average += (1.0 - average_decay) * (value - *average);
                 }
             });
-        }
+        });
     }
 
     /// Replaces values and memory by those of a checkpoint, which `read` gives by parameter and kind.
@@ -196,6 +247,7 @@ mod tests {
             weight_decay: 0.1,
             clip_norm: 0.0,
             average_decay: 0.0,
+            muon_learning_rate: None,
         }
     }
 
@@ -214,9 +266,9 @@ mod tests {
 
     #[test]
     fn three_updates_are_those_of_torch() {
-        let mut optimiser = AdamW::new(config(), parameters());
+        let mut optimiser = Optimiser::new(config(), parameters());
         for (weight, bias) in GRADIENTS {
-            optimiser.update(&[Some(weight.to_vec()), Some(bias.to_vec())], 0.01);
+            optimiser.update(&[Some(weight.to_vec()), Some(bias.to_vec())], 1.0);
         }
         // torch 2.15, goldens/make_training.py.
         let expected =
@@ -227,10 +279,37 @@ mod tests {
         }
     }
 
+    /// An orthogonal matrix times a diagonal one: the nearest orthogonal matrix is known.
+    #[test]
+    fn muon_steps_along_the_nearest_orthogonal_matrix() {
+        let (sin, cos) = 0.7f32.sin_cos();
+        let orthogonal = [[cos, -sin, 0.0], [sin, cos, 0.0]];
+        let stretched = [3.0, 0.4].iter().zip(orthogonal).flat_map(|(factor, row)| row.map(|value| value * factor));
+        let stretched: Vec<f32> = stretched.collect();
+        let config = OptimiserConfig { muon_learning_rate: Some(0.02), weight_decay: 0.0, ..config() };
+        let names = ["blocks.0.weight", "proj_out.weight"];
+        let parameters = names.map(|name| Parameter::new(name.into(), vec![2, 3], vec![0.0; 6])).to_vec();
+        let mut optimiser = Optimiser::new(config, parameters);
+        optimiser.update(&[Some(stretched.clone()), Some(stretched)], 1.0);
+        let [hidden, outer] = optimiser.parameters() else { panic!("two parameters") };
+        let size = 0.02 * 0.2 * 3f32.sqrt();
+        for (value, expected) in hidden.values.iter().zip(orthogonal.as_flattened()) {
+            let found = -value / size;
+            assert!((found - expected).abs() < 0.31 * expected.abs() + 1e-6, "{found}, nearest is {expected}");
+        }
+        assert!(hidden.second.iter().all(|moment| *moment == 0.0));
+        let signs =
+            orthogonal.as_flattened().iter().map(|value| if *value == 0.0 { 0.0 } else { -0.01 * value.signum() });
+        for (value, expected) in outer.values.iter().zip(signs) {
+            assert!((value - expected).abs() < 1e-5, "AdamW: {value}, {expected}");
+        }
+        assert_eq!(orthogonalise(vec![0.0; 6], [3, 2]), vec![0.0; 6]);
+    }
+
     #[test]
     fn the_average_follows_the_values_and_what_has_no_gradient_stays() {
-        let mut optimiser = AdamW::new(OptimiserConfig { average_decay: 0.5, ..config() }, parameters());
-        optimiser.update(&[Some(vec![1.0; 4]), None], 0.01);
+        let mut optimiser = Optimiser::new(OptimiserConfig { average_decay: 0.5, ..config() }, parameters());
+        optimiser.update(&[Some(vec![1.0; 4]), None], 1.0);
         let [weight, bias] = optimiser.parameters() else { panic!("two parameters") };
         // The decay of the first step is (1 + 0) / (10 + 0).
         let expected = 0.1 * 0.5 + 0.9 * weight.values[0];
@@ -251,12 +330,12 @@ mod tests {
     fn the_learning_rate_rises_then_falls_to_its_last_part() {
         let config =
             OptimiserConfig { warmup_steps: 4, schedule: LearningRate::Cosine, final_fraction: 0.1, ..config() };
-        let at = |step| config.learning_rate(step, 104);
-        let expected = [(0, 0.0025), (3, 0.01), (4, 0.01), (54, 0.0055), (104, 0.001)];
+        let at = |step| config.part_of_rate(step, 104);
+        let expected = [(0, 0.25), (3, 1.0), (4, 1.0), (54, 0.55), (104, 0.1)];
         for (step, rate) in expected {
             assert!((at(step) - rate).abs() < 1e-12, "step {step}: {}", at(step));
         }
         let constant = OptimiserConfig { schedule: LearningRate::Constant, ..config };
-        assert!((constant.learning_rate(90, 104) - 0.01).abs() < 1e-15);
+        assert!((constant.part_of_rate(90, 104) - 1.0).abs() < 1e-15);
     }
 }

@@ -15,7 +15,7 @@ use super::config::resolved;
 use super::folder::{About, RunFolder};
 use super::guard::Guard;
 use super::metrics::Metrics;
-use super::optimiser::{AdamW, Parameter, global_norm, scale};
+use super::optimiser::{Optimiser, Parameter, global_norm, scale};
 use super::parameters::Gradients;
 use super::survey::begin_list;
 use super::{GuardConfig, Losses, OptimiserConfig, RunConfig, TrainError};
@@ -158,7 +158,7 @@ pub fn train<O: Objective, C: Serialize>(
     let folder = RunFolder::open(request.folder, request.resume, &about)?;
     folder.begin(&about)?;
     let checkpoints = Checkpoints::new(&folder.path);
-    let mut optimiser = AdamW::new(request.optimiser.clone(), objective.parameters());
+    let mut optimiser = Optimiser::new(request.optimiser.clone(), objective.parameters());
     let mut state = State { step: 0, guard: Guard::default() };
     let latest = checkpoints.latest().filter(|_| request.resume);
     if let Some(latest) = &latest {
@@ -176,7 +176,7 @@ struct Run<'a, 'b, O, C> {
     request: &'a RunRequest<'b, C>,
     objective: &'a mut O,
     pools: Vec<ThreadPool>,
-    optimiser: AdamW,
+    optimiser: Optimiser,
     state: State,
     metrics: Metrics,
     checkpoints: Checkpoints,
@@ -224,13 +224,13 @@ impl<O: Objective, C> Run<'_, '_, O, C> {
         if clip > 0.0 && norm > clip {
             scale(&mut gradients, (clip / norm) as f32);
         }
-        let learning_rate = self.request.optimiser.learning_rate(step, run.steps);
-        self.optimiser.update(&gradients, learning_rate);
+        let part = self.request.optimiser.part_of_rate(step, run.steps);
+        self.optimiser.update(&gradients, part);
         self.objective.set_parameters(self.optimiser.parameters());
         self.state.step += 1;
         let mut scalars: Vec<(String, f64)> = losses.means().map(|(name, mean)| (name.to_owned(), mean)).collect();
         scalars.push(("gradient_norm".into(), norm));
-        scalars.push(("learning_rate".into(), learning_rate));
+        scalars.push(("learning_rate".into(), self.request.optimiser.learning_rate * part));
         scalars.push(("seconds".into(), started.elapsed().as_secs_f64()));
         self.metrics.write(self.state.step, &scalars)?;
         Ok(Some(loss))

@@ -26,7 +26,7 @@ pub struct StageConfig<D> {
     pub loss: LossConfig,
     /// Length and batch.
     pub run: RunConfig,
-    /// AdamW.
+    /// AdamW or Muon.
     pub optimiser: OptimiserConfig,
     /// When to stop by itself.
     #[serde(default)]

@@ -138,6 +138,7 @@ fn config(steps: u64) -> Config {
         weight_decay: 0.01,
         clip_norm: 1.0,
         average_decay: 0.9,
+        muon_learning_rate: None,
     };
     Config { run, optimiser, guard: GuardConfig::default() }
 }
@@ -334,7 +335,7 @@ fn the_recipes_of_the_repository_are_valid() {
     load_config::<VaeTraining>(&file("nano-vae"), &[]).unwrap();
     load_config::<EncoderTraining>(&file("nano-encoder"), &[]).unwrap();
     load_config::<Ablation>(&file("nano-ablation"), &[]).unwrap();
-    for part in ["images", "clips"] {
+    for part in ["images", "text", "pictures", "clips"] {
         load_config::<BackboneTraining>(&file(&format!("nano-backbone-{part}")), &[]).unwrap();
     }
     for size in ["nano", "paper"] {

@@ -120,6 +120,7 @@ impl Lab {
                 weight_decay: 1e-4,
                 clip_norm: 1.0,
                 average_decay: 0.5,
+                muon_learning_rate: None,
             },
             guard: GuardConfig::default(),
             validation: ValidationConfig::default(),

@@ -242,7 +242,7 @@ struct PositionBias {
 impl PositionBias {
     fn new(config: &T5Config, params: &mut Params<'_, '_>) -> Self {
         let shape = [config.relative_attention_num_buckets, config.num_heads];
-        let table = params.at("relative_attention_bias").tensor("weight", shape, Init::Normal(1.0));
+        let table = params.at("relative_attention_bias").tensor("weight", shape, Init::fan_in(config.d_model));
         Self { table, max_distance: config.relative_attention_max_distance }
     }
 

@@ -10,7 +10,7 @@ use magicmirror_testkit::golden;
 use super::*;
 use crate::train::loss::cosine_distance;
 use crate::train::random::{Draw, normal};
-use crate::train::{AdamW, LearningRate, OptimiserConfig, Parameter};
+use crate::train::{LearningRate, Optimiser, OptimiserConfig, Parameter};
 
 fn random<const D: usize>(shape: [usize; D], seed: u64) -> Tensor<D> {
     initialise(seed, &Device::flex().autodiff(), |params| params.tensor("x", shape, Init::Normal(1.0)).val()).0
@@ -254,14 +254,14 @@ fn one_sample_is_learnt_by_heart() {
     // Four patches. Smaller than usual, because the random projection behind the last norm cannot give every velocity.
     let cut = |latents: Tensor<5>| latents.narrow(3, 0, 4).narrow(4, 0, 4) * 0.3;
     (sample.latents, sample.noise) = (cut(sample.latents), cut(sample.noise));
-    let mut optimiser = AdamW::new(fast(), parameters);
+    let mut optimiser = Optimiser::new(fast(), parameters);
     let (mut first, mut last) = (None, 0.0);
     for step in 0..STEPS {
         let MicroBatch { gradients, losses } =
             networks.gradients(std::slice::from_ref(&sample), &config(0.0), &set).unwrap();
         last = losses.mean("loss").unwrap();
         first.get_or_insert(last);
-        optimiser.update(&gradients.into_values(), fast().learning_rate(step, STEPS));
+        optimiser.update(&gradients.into_values(), fast().part_of_rate(step, STEPS));
         networks.adapter = set.load(networks.adapter, optimiser.parameters());
     }
     let first = first.unwrap();
@@ -283,6 +283,7 @@ fn fast() -> OptimiserConfig {
         weight_decay: 0.0,
         clip_norm: 0.0,
         average_decay: 0.0,
+        muon_learning_rate: None,
     }
 }
 
