@@ -36,7 +36,7 @@ use crate::identity::load_detector;
 const MIN_FACE: usize = 20;
 /// Clips of one person: a photo must be unlike each.
 const MOST_CLIPS: usize = 4;
-/// Photos drawn for one that shows a face; about one in a hundred does not.
+/// Photos drawn for one that shows a face: not every one does.
 const TRIES: usize = 20;
 
 /// Whom to draw, for which model.
