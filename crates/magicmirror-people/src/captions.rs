@@ -18,8 +18,10 @@ use crate::scene::{Group, NamedColour, Place};
 ///
 /// # Examples
 /// ```
-/// use magicmirror_people::{captions::caption, graph::SceneGraph, scene::Group};
-/// let graph = SceneGraph::picture(Group::Woman, 3);
+/// use magicmirror_people::captions::caption;
+/// use magicmirror_people::graph::{Choices, SceneGraph};
+/// use magicmirror_people::scene::Group;
+/// let graph = SceneGraph::picture(Group::Woman, &Choices::default(), 3);
 /// assert!(caption(&graph, 1).to_lowercase().contains("a woman img"));
 /// ```
 pub fn caption(graph: &SceneGraph, seed: u64) -> String {

@@ -10,6 +10,37 @@ use serde::{Deserialize, Serialize};
 use crate::motion::{Action, CameraMove, Clip, Expression, Facing, Framing};
 use crate::scene::{Background, Garment, Group, Hat, HatKind, Lighting, NamedColour, Outfit, Place};
 
+/// What scenes may show; a list that is empty allows anything. Photos of a person for reference are free of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Choices {
+    /// What people in clips do.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub actions: Vec<Action>,
+    /// What the camera does in clips.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub camera_moves: Vec<CameraMove>,
+    /// From how near.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub framings: Vec<Framing>,
+    /// Turned where; at the start, in a clip.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub facings: Vec<Facing>,
+    /// In which light.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub lightings: Vec<Lighting>,
+    /// Nobody wears a hat.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub no_hats: bool,
+}
+
+impl Choices {
+    /// Whether a photo may be turned as its picture is: where pictures are all turned alike.
+    pub fn one_facing(&self) -> bool {
+        self.facings.len() == 1
+    }
+}
+
 /// What is to be seen. Captions are made from it alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SceneGraph {
@@ -41,22 +72,17 @@ const FACINGS: [(Facing, u32); 5] =
 
 impl SceneGraph {
     /// A picture of somebody, chosen by the seed.
-    pub fn picture(group: Group, seed: u64) -> Self {
+    pub fn picture(group: Group, choices: &Choices, seed: u64) -> Self {
         let random = &mut ChaCha8Rng::seed_from_u64(seed);
         let facing = weighted(&FACINGS, random);
         let hat = random.random_bool(0.15).then(|| hat(random));
-        Self::staged(group, facing, hat, any(&Expression::ALL, random), random)
+        Self::staged(group, facing, hat, any(&Expression::ALL, random), choices, random)
     }
 
     /// A clip of somebody, chosen by the seed.
-    pub fn clip(group: Group, seed: u64) -> Self {
-        Self::clip_of(group, &[], &[], seed)
-    }
-
-    /// A clip with one of the actions and camera moves, each chosen by the seed; none are all.
-    pub fn clip_of(group: Group, actions: &[Action], camera_moves: &[CameraMove], seed: u64) -> Self {
+    pub fn clip(group: Group, choices: &Choices, seed: u64) -> Self {
         let random = &mut ChaCha8Rng::seed_from_u64(seed);
-        let action = any(if actions.is_empty() { &Action::ALL } else { actions }, random);
+        let action = any(if choices.actions.is_empty() { &Action::ALL } else { &choices.actions[..] }, random);
         let expression = if action.moves_face() || random.random_bool(0.4) {
             Expression::Neutral
         } else {
@@ -65,27 +91,30 @@ impl SceneGraph {
         let turned = !action.turns_head() && random.random_bool(0.3);
         let facing = if turned { any(&[Facing::Left, Facing::Right], random) } else { Facing::Camera };
         let hat = random.random_bool(0.15).then(|| hat(random));
-        let camera_move = match camera_moves {
+        let camera_move = match &choices.camera_moves[..] {
             [] if random.random_bool(0.35) => CameraMove::Still,
             [] => any(&CameraMove::ALL[1..], random),
             some => any(some, random),
         };
         let action = Some(action);
         let camera_move = Some(camera_move);
-        Self { action, camera_move, ..Self::staged(group, facing, hat, expression, random) }
+        Self { action, camera_move, ..Self::staged(group, facing, hat, expression, choices, random) }
     }
 
-    /// A photo of the same person under other pose, light, background, clothes and expression, chosen by the seed.
+    /// A photo of the same person under other pose, light, background, clothes and expression, chosen by the seed;
+    /// `choices` are those of the pictures.
     #[must_use]
-    pub fn reference(&self, seed: u64) -> Self {
+    pub fn reference(&self, choices: &Choices, seed: u64) -> Self {
         let random = &mut ChaCha8Rng::seed_from_u64(seed);
-        let facing =
-            weighted(&FACINGS.map(|(facing, weight)| (facing, if facing == self.facing { 0 } else { weight })), random);
+        let alike = !choices.one_facing();
+        let weight = |(facing, weight)| (facing, if alike && facing == self.facing { 0 } else { weight });
+        let facing = weighted(&FACINGS.map(weight), random);
+        let free = Choices::default();
         let hat = random.random_bool(0.06).then(|| hat(random));
         loop {
             let other = Self {
                 framing: Framing::Bust,
-                ..Self::staged(self.group, facing, hat, any(&Expression::ALL, random), random)
+                ..Self::staged(self.group, facing, hat, any(&Expression::ALL, random), &free, random)
             };
             if other.background.place != self.background.place
                 && other.lighting != self.lighting
@@ -97,12 +126,27 @@ impl SceneGraph {
         }
     }
 
-    fn staged(group: Group, facing: Facing, hat: Option<Hat>, expression: Expression, random: &mut ChaCha8Rng) -> Self {
+    fn staged(
+        group: Group,
+        facing: Facing,
+        hat: Option<Hat>,
+        expression: Expression,
+        choices: &Choices,
+        random: &mut ChaCha8Rng,
+    ) -> Self {
         let outfit = Outfit { garment: any(garments(group), random), colour: any(&NamedColour::ALL, random) };
-        let place = place(outfit.colour, random);
-        let lighting = any(lightings(place), random);
+        let (place, lighting) = loop {
+            let place = place(outfit.colour, random);
+            let allowed = |lighting: &Lighting| choices.lightings.is_empty() || choices.lightings.contains(lighting);
+            let lightings: Vec<_> = lightings(place).iter().copied().filter(allowed).collect();
+            if !lightings.is_empty() {
+                break (place, any(&lightings, random));
+            }
+        };
         let background = Background { place, seed: random.random() };
-        let framing = any(&Framing::ALL, random);
+        let framing = one_of(&choices.framings, any(&Framing::ALL, random), random);
+        let facing = one_of(&choices.facings, facing, random);
+        let hat = hat.filter(|_| !choices.no_hats);
         Self { group, outfit, hat, background, lighting, framing, facing, expression, action: None, camera_move: None }
     }
 
@@ -130,6 +174,11 @@ impl SceneGraph {
 
 fn any<T: Copy>(choices: &[T], random: &mut ChaCha8Rng) -> T {
     *choices.choose(random).expect("there is always a choice")
+}
+
+/// What was chosen if it is allowed, else something that is.
+fn one_of<T: Copy + PartialEq>(allowed: &[T], chosen: T, random: &mut ChaCha8Rng) -> T {
+    if allowed.is_empty() || allowed.contains(&chosen) { chosen } else { any(allowed, random) }
 }
 
 fn weighted<T: Copy>(choices: &[(T, u32)], random: &mut ChaCha8Rng) -> T {
@@ -195,8 +244,10 @@ mod tests {
     fn a_reference_is_unlike_its_picture() {
         for seed in 0..300 {
             let group = Group::ALL[seed as usize % 7];
-            let graph = if seed % 2 == 0 { SceneGraph::picture(group, seed) } else { SceneGraph::clip(group, seed) };
-            let other = graph.reference(seed + 1);
+            let free = Choices::default();
+            let scene = if seed % 2 == 0 { SceneGraph::picture } else { SceneGraph::clip };
+            let graph = scene(group, &free, seed);
+            let other = graph.reference(&free, seed + 1);
             assert_eq!(other.group, group);
             assert_ne!(other.background.place, graph.background.place);
             assert_ne!(other.lighting, graph.lighting);
@@ -211,17 +262,56 @@ mod tests {
     }
 
     #[test]
+    fn choices_are_written_by_name() {
+        let choices = Choices {
+            actions: Action::ALL.to_vec(),
+            camera_moves: CameraMove::ALL.to_vec(),
+            framings: Framing::ALL.to_vec(),
+            facings: Facing::ALL.to_vec(),
+            lightings: Lighting::ALL.to_vec(),
+            no_hats: true,
+        };
+        let names = serde_json::json!({
+            "actions": Action::ALL.map(Action::name).to_vec(),
+            "camera_moves": CameraMove::ALL.map(CameraMove::name).to_vec(),
+            "framings": Framing::ALL.map(Framing::name).to_vec(),
+            "facings": Facing::ALL.map(Facing::name).to_vec(),
+            "lightings": Lighting::ALL.map(Lighting::name).to_vec(),
+            "no_hats": true,
+        });
+        assert_eq!(serde_json::to_value(&choices).unwrap(), names);
+        assert_eq!(serde_json::from_value::<Choices>(names).unwrap(), choices);
+        assert_eq!(serde_json::to_string(&Choices::default()).unwrap(), "{}");
+    }
+
+    #[test]
     fn what_is_asked_for_is_shown() {
-        for seed in 0..40 {
-            let graph = SceneGraph::clip_of(Group::Woman, &[Action::Nod, Action::Wink], &[CameraMove::Still], seed);
-            assert!(matches!(graph.action, Some(Action::Nod | Action::Wink)));
-            assert_eq!(graph.camera_move, Some(CameraMove::Still));
+        let choices = Choices {
+            actions: vec![Action::Nod, Action::Wink],
+            camera_moves: vec![CameraMove::Still],
+            framings: vec![Framing::Portrait],
+            facings: vec![Facing::Camera],
+            lightings: vec![Lighting::Sunset, Lighting::Neon],
+            no_hats: true,
+        };
+        let mut alike = 0;
+        for seed in 0..100 {
+            let clip = SceneGraph::clip(Group::Woman, &choices, seed);
+            assert!(matches!(clip.action, Some(Action::Nod | Action::Wink)));
+            assert_eq!(clip.camera_move, Some(CameraMove::Still));
+            for graph in [clip, SceneGraph::picture(Group::Man, &choices, seed)] {
+                assert_eq!((graph.framing, graph.facing, graph.hat), (Framing::Portrait, Facing::Camera, None));
+                assert!(matches!(graph.lighting, Lighting::Sunset | Lighting::Neon));
+            }
+            alike += usize::from(clip.reference(&choices, seed).facing == Facing::Camera);
         }
+        assert!((20..80).contains(&alike), "{alike} photos of 100 are frontal");
     }
 
     #[test]
     fn everything_is_chosen_sometimes() {
-        let graphs: Vec<_> = (0..3000).map(|seed| SceneGraph::clip(Group::ALL[seed as usize % 7], seed)).collect();
+        let graphs: Vec<_> =
+            (0..3000).map(|seed| SceneGraph::clip(Group::ALL[seed as usize % 7], &Choices::default(), seed)).collect();
         let seen = |what: &dyn Fn(&SceneGraph) -> bool| assert!(graphs.iter().filter(|graph| what(graph)).count() > 10);
         for action in Action::ALL {
             seen(&|graph| graph.action == Some(action));

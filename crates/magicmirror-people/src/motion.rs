@@ -194,17 +194,6 @@ mod tests {
     }
 
     #[test]
-    fn actions_and_camera_moves_can_be_asked_for_by_name() {
-        for action in Action::ALL {
-            assert_eq!(Action::from_name(action.name()), Some(action));
-        }
-        for camera_move in CameraMove::ALL {
-            assert_eq!(CameraMove::from_name(camera_move.name()), Some(camera_move));
-        }
-        assert_eq!((Action::from_name("dance"), CameraMove::from_name("")), (None, None));
-    }
-
-    #[test]
     fn weights_are_weights() {
         for action in Action::ALL {
             for expression in Expression::ALL {

@@ -231,6 +231,20 @@ impl Lighting {
         Self::Moonlight,
         Self::Neon,
     ];
+
+    /// Its name in data sets.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::SoftDaylight => "soft_daylight",
+            Self::BrightSun => "bright_sun",
+            Self::Sunset => "sunset",
+            Self::Window => "window",
+            Self::Studio => "studio",
+            Self::Lamplight => "lamplight",
+            Self::Moonlight => "moonlight",
+            Self::Neon => "neon",
+        }
+    }
 }
 
 /// How the head is turned, in radians; all zero looks straight ahead.

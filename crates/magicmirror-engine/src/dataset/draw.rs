@@ -46,11 +46,11 @@ pub(super) fn draw(
     let group = Recipe::group(number);
     let person = Person::from_seed(number, group);
     let (scene, count, key_frames) = match kind {
-        Kind::Pair => (SceneGraph::picture(group, random.random()), 1, vec![0]),
+        Kind::Pair => (SceneGraph::picture(group, &recipe.choices, random.random()), 1, vec![0]),
         Kind::Clip => {
             let references: usize = random.random_range(1..=4);
             let key_frame = |reference| (2 * reference + 1) * (recipe.frames - 1) / (2 * references);
-            let scene = SceneGraph::clip_of(group, &recipe.actions, &recipe.camera_moves, random.random());
+            let scene = SceneGraph::clip(group, &recipe.choices, random.random());
             (scene, recipe.frames, (0..references).map(key_frame).collect())
         }
     };
@@ -62,7 +62,7 @@ pub(super) fn draw(
     let mut photos = Vec::new();
     let size = Size { width: recipe.reference_size, height: recipe.reference_size };
     for key_frame in key_frames {
-        let scene = scene.reference(random.random());
+        let scene = scene.reference(&recipe.choices, random.random());
         let (mut images, mut truths) = shoot(&person, &scene, random.random(), &[0.0], size);
         photos.append(&mut images);
         references.extend(truths.drain(..).map(|truth| Reference { key_frame, scene, size, truth }));

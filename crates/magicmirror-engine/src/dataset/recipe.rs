@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::str::FromStr;
 
-use magicmirror_people::motion::{Action, CameraMove};
+use magicmirror_people::graph::Choices;
 use magicmirror_people::scene::{Group, Size};
 use rand::{RngCore, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -36,12 +36,9 @@ pub struct Recipe {
     pub frames: usize,
     /// Frames per second of clips.
     pub fps: f64,
-    /// What people in clips do; none: anything.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub actions: Vec<Action>,
-    /// What the camera does in clips; none: anything.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub camera_moves: Vec<CameraMove>,
+    /// What targets may show.
+    #[serde(flatten)]
+    pub choices: Choices,
     /// Share of the identities that are for validation.
     pub validation: f64,
     /// Share of the identities that are for tests.
@@ -193,7 +190,7 @@ impl Recipe {
             let nearest = format!("the nearest valid number is {}", (self.frames.clamp(5, 1001) + 1) / 4 * 4 + 1);
             return out_of_range("--frames", self.frames.to_string(), "be 4k+1, from 5 to 1001", nearest);
         }
-        if self.clips == 0 && !(self.actions.is_empty() && self.camera_moves.is_empty()) {
+        if self.clips == 0 && !(self.choices.actions.is_empty() && self.choices.camera_moves.is_empty()) {
             return Err(EngineError::options(
                 "--action and --camera are for clips, and --clips is 0",
                 "ask for some --clips, or leave them out",
@@ -334,8 +331,7 @@ pub(super) mod tests {
             reference_size: 64,
             frames: 5,
             fps: 8.0,
-            actions: Vec::new(),
-            camera_moves: Vec::new(),
+            choices: Choices::default(),
             validation: 0.1,
             test: 0.1,
             samples_per_shard: 4,

@@ -17,7 +17,7 @@ use magicmirror_models::vae::{Tiling, Vae, denoiser_layout_from_vae, vae_layout_
 use magicmirror_models::weights::{Names, Precision, write_aside};
 use magicmirror_people::Person;
 use magicmirror_people::captions::{backdrop_colour, caption};
-use magicmirror_people::graph::SceneGraph;
+use magicmirror_people::graph::{Choices, SceneGraph};
 use magicmirror_people::scene::{Group, Lighting, Place, Size};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -90,7 +90,7 @@ pub fn write_people(
     let (mut to_make, mut truth) = (String::new(), String::new());
     control.stage(Stage::DrawPeople, clips as f64, |control| {
         for (place, &number) in members[..request.identities].iter().enumerate() {
-            let mut sitting = Sitting::new(request, number);
+            let mut sitting = Sitting::new(request, &recipe.choices, number);
             let references = studio.write_references(&mut sitting)?;
             for (clip, scene) in sitting.scenes.iter().enumerate() {
                 let index = place * request.clips + clip;
@@ -156,27 +156,29 @@ struct Sitting {
     number: u64,
     person: Person,
     scenes: Vec<SceneGraph>,
+    choices: Choices,
     random: ChaCha8Rng,
 }
 
 impl Sitting {
-    fn new(request: &PeopleRequest, number: u64) -> Self {
+    fn new(request: &PeopleRequest, choices: &Choices, number: u64) -> Self {
         let group = Recipe::group(number);
         let mut random = ChaCha8Rng::seed_from_u64(request.seed);
         random.set_stream(number);
-        let scenes = (0..request.clips).map(|clip| scene(group, clip.is_multiple_of(2), &mut random)).collect();
-        Self { number, person: Person::from_seed(number, group), scenes, random }
+        let scenes =
+            (0..request.clips).map(|clip| scene(group, choices, clip.is_multiple_of(2), &mut random)).collect();
+        Self { number, person: Person::from_seed(number, group), scenes, choices: choices.clone(), random }
     }
 
     /// A scene for a photo that is unlike every clip.
     fn photo(&mut self) -> SceneGraph {
         loop {
-            let photo = self.scenes[0].reference(self.random.random());
+            let photo = self.scenes[0].reference(&self.choices, self.random.random());
             let unlike = |clip: &SceneGraph| {
                 (photo.background.place != clip.background.place)
                     && photo.lighting != clip.lighting
                     && photo.outfit != clip.outfit
-                    && photo.facing != clip.facing
+                    && (self.choices.one_facing() || photo.facing != clip.facing)
             };
             if self.scenes.iter().all(unlike) {
                 return photo;
@@ -186,10 +188,10 @@ impl Sitting {
 }
 
 /// A clip's scene, if wished before a plain backdrop in a light that leaves colours as they are.
-fn scene(group: Group, plain: bool, random: &mut ChaCha8Rng) -> SceneGraph {
+fn scene(group: Group, choices: &Choices, plain: bool, random: &mut ChaCha8Rng) -> SceneGraph {
     let white = [Lighting::SoftDaylight, Lighting::Window, Lighting::Studio];
     loop {
-        let scene = SceneGraph::clip(group, random.random());
+        let scene = SceneGraph::clip(group, choices, random.random());
         let is_plain = matches!(scene.background.place, Place::Plain(_));
         if is_plain == plain && (!plain || white.contains(&scene.lighting)) {
             return scene;

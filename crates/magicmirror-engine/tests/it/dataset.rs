@@ -11,6 +11,7 @@ use magicmirror_engine::dataset::{
     Dataset, DatasetError, Kind, Layout, Machine, MakeRequest, Recipe, Split, inspect, make_people,
 };
 use magicmirror_engine::{Control, EngineError, Event};
+use magicmirror_people::graph::Choices;
 use magicmirror_people::scene::Size;
 use tempfile::TempDir;
 
@@ -25,8 +26,7 @@ fn recipe() -> Recipe {
         reference_size: 64,
         frames: 5,
         fps: 8.0,
-        actions: Vec::new(),
-        camera_moves: Vec::new(),
+        choices: Choices::default(),
         validation: 0.2,
         test: 0.2,
         samples_per_shard: 2,

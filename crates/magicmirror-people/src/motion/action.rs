@@ -118,11 +118,6 @@ impl Action {
         }
     }
 
-    /// The action of this name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|action| action.name() == name)
-    }
-
     /// Whether the face does it, so that no other expression may be held meanwhile.
     pub fn moves_face(self) -> bool {
         self >= Self::Smile

@@ -64,11 +64,6 @@ impl CameraMove {
         }
     }
 
-    /// The camera move of this name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|camera_move| camera_move.name() == name)
-    }
-
     /// The camera at a share of the clip, from 0 to 1; half way it is at `middle`.
     pub(super) fn at(self, share: f32, middle: Camera, random: &mut ChaCha8Rng) -> Camera {
         let along = share.clamp(0.0, 1.0) - 0.5;

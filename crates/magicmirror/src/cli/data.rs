@@ -6,8 +6,9 @@ use magicmirror_engine::dataset::{
     Dataset, Inspection, Layout, Machine, MakeRequest, Recipe, contact_sheet, inspect, make_people,
 };
 use magicmirror_engine::memory::Bytes;
-use magicmirror_people::motion::{Action, CameraMove};
-use magicmirror_people::scene::Size;
+use magicmirror_people::graph::Choices;
+use magicmirror_people::motion::{Action, CameraMove, Facing, Framing};
+use magicmirror_people::scene::{Lighting, Size};
 
 use crate::progress::{print_data, say, with_progress};
 
@@ -61,11 +62,23 @@ pub(super) struct People {
     #[arg(long, default_value_t = 8.0)]
     fps: f64,
     /// What people in clips do (repeatable); default: anything
-    #[arg(long = "action", value_name = "NAME", value_parser = action)]
+    #[arg(long = "action", value_name = "NAME", value_parser = |name: &str| named(name, &Action::ALL, Action::name))]
     actions: Vec<Action>,
     /// What the camera does in clips (repeatable); default: anything
-    #[arg(long = "camera", value_name = "NAME", value_parser = camera_move)]
+    #[arg(long = "camera", value_name = "NAME", value_parser = |name: &str| named(name, &CameraMove::ALL, CameraMove::name))]
     camera_moves: Vec<CameraMove>,
+    /// From how near targets are seen (repeatable); default: anything
+    #[arg(long = "framing", value_name = "NAME", value_parser = |name: &str| named(name, &Framing::ALL, Framing::name))]
+    framings: Vec<Framing>,
+    /// Where people in targets are turned, at the start of clips (repeatable); default: anything
+    #[arg(long = "facing", value_name = "NAME", value_parser = |name: &str| named(name, &Facing::ALL, Facing::name))]
+    facings: Vec<Facing>,
+    /// Light of targets (repeatable); default: anything
+    #[arg(long = "lighting", value_name = "NAME", value_parser = |name: &str| named(name, &Lighting::ALL, Lighting::name))]
+    lightings: Vec<Lighting>,
+    /// No hats in targets
+    #[arg(long)]
+    no_hats: bool,
     /// Chooses scenes and captions; who person number 7 is never changes
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -102,13 +115,11 @@ fn size(text: &str) -> Result<Size, String> {
     sides.map(|(width, height)| Size { width, height }).ok_or_else(|| "must be WxH, as in 96x144".into())
 }
 
-fn action(name: &str) -> Result<Action, String> {
-    Action::from_name(name).ok_or_else(|| format!("must be one of {}", Action::ALL.map(Action::name).join(", ")))
-}
-
-fn camera_move(name: &str) -> Result<CameraMove, String> {
-    let names = CameraMove::ALL.map(CameraMove::name).join(", ");
-    CameraMove::from_name(name).ok_or_else(|| format!("must be one of {names}"))
+/// The one of this name.
+fn named<T: Copy>(name: &str, all: &[T], name_of: fn(T) -> &'static str) -> Result<T, String> {
+    let names: Vec<_> = all.iter().map(|&one| name_of(one)).collect();
+    let found = all.iter().find(|&&one| name_of(one) == name);
+    found.copied().ok_or_else(|| format!("must be one of {}", names.join(", ")))
 }
 
 impl Data {
@@ -149,8 +160,14 @@ impl People {
                 reference_size: self.reference_size,
                 frames: self.frames,
                 fps: self.fps,
-                actions: self.actions,
-                camera_moves: self.camera_moves,
+                choices: Choices {
+                    actions: self.actions,
+                    camera_moves: self.camera_moves,
+                    framings: self.framings,
+                    facings: self.facings,
+                    lightings: self.lightings,
+                    no_hats: self.no_hats,
+                },
                 validation: self.validation,
                 test: self.test,
                 layout: match self.format {

@@ -80,12 +80,13 @@ fn a_data_set_is_made_gone_on_with_and_inspected() {
 fn what_cannot_be_made_is_refused_before_anything_is_written() {
     let lab = Lab::new();
     std::fs::write(lab.path("file"), "").unwrap();
-    let cases: [(&[&str], &[&str]); 14] = [
+    let cases: [(&[&str], &[&str]); 15] = [
         (&["--size", "100x96"], &["--size is 100x96", "the nearest valid size is 96x96"]),
         (&["--size", "96"], &["must be WxH"]),
         (&["--frames", "16"], &["--frames is 16", "the nearest valid number is 17"]),
         (&["--pairs", "0", "--clips", "0"], &["--pairs and --clips are both 0"]),
         (&["--action", "dance"], &["must be one of hold_still", "wink"]),
+        (&["--lighting", "dark"], &["must be one of soft_daylight", "neon"]),
         (&["--clips", "0", "--camera", "still"], &["--action and --camera are for clips"]),
         (&["--validation", "0.5", "--test", "0.5"], &["both together below 1"]),
         (&["--validation", "1.5"], &["--validation is 1.5"]),
