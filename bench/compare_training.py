@@ -49,7 +49,7 @@ def main():
     lab = Lab(given.folder.resolve(), given.steps, given.threads)
     rows = {
         "vae": ("VAE, crops of 64×64", lab.vae, "nano-vae.toml", CONFIGS / "nano", {}),
-        "pictures": ("text encoder and transformer, pictures of 96×144", lab.backbone, "nano-backbone-images.toml", CONFIGS / "nano", {}),
+        "pictures": ("text encoder and transformer, pictures of 96×144", lab.backbone, "nano-backbone-pictures.toml", CONFIGS / "nano", {}),
         "clips": ("the same, clips of 17 frames", lab.backbone, "nano-backbone-clips.toml", CONFIGS / "nano", {}),
         "mid": ("12 blocks of 12 heads, clips of 17 frames", lab.backbone, "nano-backbone-clips.toml", lab.mid(),
                 {"batch": 4, "micro_batch": 2}),
@@ -124,8 +124,9 @@ class Lab:
         return self.rates(config, [vae], loss, ours)
 
     def backbone(self, name, config):
-        settings = {"pipeline": config["pipeline"], "vae": self.folder / "vae" / "model" / "vae", "data.cache": self.folder / "cache",
-                    "validation.prompts": []}
+        pictures = name == "pictures"
+        settings = {"data.picture_share": float(pictures), "pipeline": config["pipeline"],
+                    "vae": self.folder / "vae" / "model" / "vae", "data.cache": self.folder / "cache", "validation.prompts": []}
         run = {key: config["run"][key] for key in ("batch", "micro_batch")}
         ours = self.train("backbone", name, config["name"], settings, run)
         pipeline = Path(config["pipeline"])
@@ -134,7 +135,7 @@ class Lab:
         text = read_json(pipeline / "text_encoder" / "config.json") | {"dropout_rate": 0.0}
         text_encoder = transformers.T5EncoderModel(transformers.T5Config(**text))
         batch = config["run"]["batch"]
-        frames = 1 if config["data"]["kind"] == "pair" else (shape["sample_frames"] - 1) // shape["temporal_compression_ratio"] + 1
+        frames = 1 if pictures else (shape["sample_frames"] - 1) // shape["temporal_compression_ratio"] + 1
         height, width = shape["sample_height"], shape["sample_width"]
         latents, noise = [torch.randn(batch, frames, shape["in_channels"], height, width) for _ in range(2)]
         ids = torch.randint(text_encoder.config.vocab_size, (batch, shape["max_text_seq_length"]))

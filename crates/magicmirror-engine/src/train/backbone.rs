@@ -73,8 +73,9 @@ pub struct BackboneTraining {
 pub struct BackboneData {
     /// A data set, as `data people` makes it.
     pub folder: PathBuf,
-    /// Pictures or clips.
-    pub kind: Kind,
+    /// Part of the places in a batch that are for pictures instead of a clip: 1 for pictures only, 0 for clips only. Beside
+    /// clips, a place is for as many pictures as a clip has latent frames, so that every frame counts alike.
+    pub picture_share: f64,
     /// Folder for latents; runs may share it.
     pub cache: PathBuf,
     /// How much timesteps with much noise are preferred, from 1 for not at all: of a uniform `u`, a timestep is
@@ -110,19 +111,26 @@ pub fn train_backbone(
     control: &mut Control<'_>,
 ) -> Result<Finished, EngineError> {
     let BackboneTraining { run, optimiser, guard, pipeline, vae, data, .. } = config;
-    let [examples, held_out] =
-        [Split::Train, Split::Validation].map(|split| People::open(&data.folder, data.kind, split));
-    let (examples, held_out) = (examples?, held_out?);
+    let open = |kind| -> Result<_, EngineError> {
+        let [examples, held_out] =
+            [Split::Train, Split::Validation].map(|split| People::open(&data.folder, kind, split));
+        Ok([examples?, held_out?])
+    };
+    let pictures = (data.picture_share > 0.0).then(|| open(Kind::Pair)).transpose()?;
+    let clips = (data.picture_share < 1.0).then(|| open(Kind::Clip)).transpose()?;
     let [text, transformer] = [Part::TextEncoder, Part::Transformer].map(|part| (part, pipeline.join(part.folder())));
     let weights = hashes(&[
         ("vae", vae, Part::Vae.stem()),
         (Part::TextEncoder.folder(), &text.1, text.0.stem()),
         (Part::Transformer.folder(), &transformer.1, transformer.0.stem()),
     ])?;
-    RunRequest { kind: "backbone", folder, resume, config, run, optimiser, guard, weights }
-        .start(control, |skipped, control| {
-            BackboneObjective::new(config, [&examples, &held_out], devices, skipped, control)
-        })
+    RunRequest { kind: "backbone", folder, resume, config, run, optimiser, guard, weights }.start(
+        control,
+        |skipped, control| {
+            let sources = [&pictures, &clips].map(|people| people.as_ref().map(|[a, b]| [a, b] as [&dyn Examples; 2]));
+            BackboneObjective::new(config, sources, devices, skipped, control)
+        },
+    )
 }
 
 #[derive(Module, Debug)]
@@ -139,6 +147,14 @@ struct Prepared {
     ids: Vec<u32>,
 }
 
+/// Samples of one shape.
+struct Pool {
+    /// In metrics.
+    name: &'static str,
+    samples: Vec<Prepared>,
+    held_out: Vec<Prepared>,
+}
+
 struct BackboneObjective<'a> {
     config: &'a BackboneTraining,
     shape: DitConfig,
@@ -146,23 +162,24 @@ struct BackboneObjective<'a> {
     networks: Replicas<Networks>,
     set: ParameterSet,
     initial: Vec<Parameter>,
-    samples: Vec<Prepared>,
-    held_out: Vec<Prepared>,
+    pictures: Option<Pool>,
+    clips: Option<Pool>,
     empty_prompt: Vec<u32>,
 }
 
 impl<'a> BackboneObjective<'a> {
     fn new(
         config: &'a BackboneTraining,
-        [examples, held_out]: [&dyn Examples; 2],
+        [pictures, clips]: [Option<[&dyn Examples; 2]>; 2],
         devices: &[Device],
         skipped: &Path,
         control: &mut Control<'_>,
     ) -> Result<Self, EngineError> {
-        let dropout = config.data.prompt_dropout;
-        if !(0.0..=1.0).contains(&dropout) {
-            let (key, value) = ("data.prompt_dropout", dropout.to_string());
-            return Err(TrainError::OutOfRange { key, value, rule: "be 0 to 1" }.into());
+        let BackboneData { prompt_dropout, picture_share, .. } = config.data;
+        for (key, share) in [("data.prompt_dropout", prompt_dropout), ("data.picture_share", picture_share)] {
+            if !(0.0..=1.0).contains(&share) {
+                return Err(TrainError::OutOfRange { key, value: share.to_string(), rule: "be 0 to 1" }.into());
+            }
         }
         let power = config.data.timestep_power;
         if !(power.is_finite() && power >= 1.0) {
@@ -191,27 +208,68 @@ impl<'a> BackboneObjective<'a> {
         }
         let length = shape.max_text_seq_length;
         let preparation = Preparation::new(config, &vae, &tokenizer, [length, text.vocab_size], &devices[0])?;
-        let counts = [examples.len(), held_out.len().min(VALIDATED)];
-        let total = counts[0] + counts[1];
+        let sources = [("pictures", pictures), ("clips", clips)];
+        let counts = |[examples, held_out]: [&dyn Examples; 2]| [examples.len(), held_out.len().min(VALIDATED)];
+        let total: usize = sources.iter().filter_map(|source| source.1).flat_map(counts).sum();
         let mut skipped = Skipped::new(skipped, config.data.most_bad, total);
         // Each is read, then encoded.
-        let (samples, held_out) = control.stage(Stage::PrepareData, 2.0 * total as f64, |control| {
-            let held_out = preparation.run(held_out, counts[1], 0, &mut skipped, control)?;
-            Ok((preparation.run(examples, counts[0], 2 * counts[1], &mut skipped, control)?, held_out))
+        let [pictures, clips] = control.stage(Stage::PrepareData, 2.0 * total as f64, |control| {
+            let mut done = 0;
+            let mut prepare = |examples: &dyn Examples, count: usize| {
+                let prepared = preparation.run(examples, count, done, &mut skipped, control);
+                done += 2 * count;
+                prepared
+            };
+            let mut pools = [None, None];
+            for (pool, (name, source)) in pools.iter_mut().zip(sources) {
+                let Some(source) = source else { continue };
+                let [count, validated] = counts(source);
+                let (held_out, samples) = (prepare(source[1], validated)?, prepare(source[0], count)?);
+                if samples.is_empty() {
+                    return Err(TrainError::NoExamples { path: config.data.folder.clone() }.into());
+                }
+                *pool = Some(Pool { name, samples, held_out });
+            }
+            Ok(pools)
         })?;
-        if samples.is_empty() {
-            return Err(TrainError::NoExamples { path: config.data.folder.clone() }.into());
-        }
         let (networks, names, fresh) = load(config, &shape, &text, &devices[0].clone().autodiff())?;
         let (set, mut initial) = ParameterSet::new(&networks, &names);
         prepare_to_learn(&mut initial, &fresh, text.d_kv);
         let networks = Replicas::new(&networks, devices);
         let empty_prompt = tokenizer.encode("", length)?.ids;
-        Ok(Self { config, shape, schedule, networks, set, initial, samples, held_out, empty_prompt })
+        Ok(Self { config, shape, schedule, networks, set, initial, pictures, clips, empty_prompt })
     }
 
-    /// Mean loss of samples, each with noise, timestep and prompt.
-    fn loss(&self, networks: &Networks, samples: &[Noised<'_>], device: &Device) -> Result<Tensor<1>, EngineError> {
+    /// The samples of a place in the batch, all of one pool.
+    fn place(&self, step: u64, position: usize, run: &RunConfig) -> (&Pool, Vec<Noised<'_>>) {
+        let (pool, count) = match (&self.pictures, &self.clips) {
+            (Some(pictures), Some(clips)) => {
+                let picture = random::unit(run.seed, step, position, Draw::Source) < self.config.data.picture_share;
+                if picture { (pictures, clips.samples[0].shape[0]) } else { (clips, 1) }
+            }
+            (Some(pool), None) | (None, Some(pool)) => (pool, 1),
+            (None, None) => unreachable!("one of two shares is above 0"),
+        };
+        let places = [run.batch, count].iter().product::<usize>();
+        let noised = (0..count).map(|number| {
+            // Numbers of different places differ.
+            let place = position + number * run.batch;
+            let draw = step * places as u64 + place as u64;
+            let sample = &pool.samples[random::sample(pool.samples.len(), run.seed, draw)];
+            let without = random::unit(run.seed, step, place, Draw::Dropout) < self.config.data.prompt_dropout;
+            let (timesteps, power) = (self.schedule.alphas_cumprod().len(), self.config.data.timestep_power);
+            Noised {
+                noise: random::normal(sample.latents.len(), run.seed, step, place, Draw::Noise),
+                timestep: random::timestep(timesteps, power, run.seed, step, [place, places]),
+                ids: if without { &self.empty_prompt } else { &sample.ids },
+                sample,
+            }
+        });
+        (pool, noised.collect())
+    }
+
+    /// Mean loss of samples of one shape, each with noise, timestep and prompt.
+    fn loss(&self, networks: &Networks, samples: &[&Noised<'_>], device: &Device) -> Result<Tensor<1>, EngineError> {
         let [frames, channels, height, width] = samples[0].sample.shape;
         let tensor = |values: Vec<f32>| {
             Tensor::<5>::from_data(TensorData::new(values, [1, frames, channels, height, width]), device)
@@ -267,29 +325,26 @@ impl Objective for BackboneObjective<'_> {
         run: &RunConfig,
     ) -> Result<MicroBatch, EngineError> {
         let (networks, device) = self.networks.get(replica);
-        let timesteps = self.schedule.alphas_cumprod().len();
-        let noised = positions.iter().map(|&position| {
-            let draw = step * run.batch as u64 + position as u64;
-            let sample = &self.samples[random::sample(self.samples.len(), run.seed, draw)];
-            let without = random::unit(run.seed, step, position, Draw::Dropout) < self.config.data.prompt_dropout;
-            Noised {
-                noise: random::normal(sample.latents.len(), run.seed, step, position, Draw::Noise),
-                timestep: random::timestep(
-                    timesteps,
-                    self.config.data.timestep_power,
-                    run.seed,
-                    step,
-                    [position, run.batch],
-                ),
-                ids: if without { &self.empty_prompt } else { &sample.ids },
-                sample,
-            }
-        });
-        let loss = self.loss(networks, &noised.collect::<Vec<_>>(), device)?;
         let mut losses = Losses::default();
-        losses.add(Losses::TOTAL, f64::from(loss.clone().into_scalar::<f32>()), positions.len());
         let mut gradients = self.set.gradients();
-        self.set.add(networks, &loss.backward(), &mut gradients);
+        let places: Vec<_> = positions.iter().map(|&position| self.place(step, position, run)).collect();
+        // Those of one shape go through the networks together.
+        for pool in [&self.pictures, &self.clips].into_iter().flatten() {
+            let (mut count, mut noised) = (0, Vec::new());
+            for (_, samples) in places.iter().filter(|(of, _)| of.name == pool.name) {
+                noised.extend(samples);
+                count += 1;
+            }
+            if count == 0 {
+                continue;
+            }
+            let loss = self.loss(networks, &noised, device)?;
+            let mean = f64::from(loss.clone().into_scalar::<f32>());
+            losses.add(Losses::TOTAL, mean, count);
+            losses.add(pool.name, mean, count);
+            let gradient = (loss * (count as f64 / positions.len() as f64)).backward();
+            self.set.add(networks, &gradient, &mut gradients);
+        }
         Ok(MicroBatch { gradients, losses })
     }
 
@@ -302,20 +357,23 @@ impl Objective for BackboneObjective<'_> {
         control: &mut Control<'_>,
     ) -> Result<Vec<(String, f64)>, EngineError> {
         let (networks, device) = self.networks.valid();
-        let mut sum = 0.0;
-        for (index, sample) in self.held_out.iter().enumerate() {
-            control.check()?;
-            let noised = Noised {
-                noise: random::normal(sample.latents.len(), 0, 0, index, Draw::Noise),
-                timestep: (2 * index + 1) * self.schedule.alphas_cumprod().len() / (2 * self.held_out.len()),
-                ids: &sample.ids,
-                sample,
-            };
-            sum += f64::from(self.loss(&networks, &[noised], &device)?.into_scalar::<f32>());
+        let mut losses = Vec::new();
+        for Pool { name, held_out, .. } in [&self.pictures, &self.clips].into_iter().flatten() {
+            let (mut sum, count) = (0.0, held_out.len());
+            for (index, sample) in held_out.iter().enumerate() {
+                control.check()?;
+                let noised = Noised {
+                    noise: random::normal(sample.latents.len(), 0, 0, index, Draw::Noise),
+                    timestep: (2 * index + 1) * self.schedule.alphas_cumprod().len() / (2 * count),
+                    ids: &sample.ids,
+                    sample,
+                };
+                sum += f64::from(self.loss(&networks, &[&noised], &device)?.into_scalar::<f32>());
+            }
+            losses.extend((count > 0).then(|| ((*name).to_owned(), sum / count as f64)));
         }
         render(&self.config.validation, model, folder, &device, control)?;
-        let count = self.held_out.len();
-        Ok(if count > 0 { vec![("loss".into(), sum / count as f64)] } else { Vec::new() })
+        Ok(losses)
     }
 
     /// A whole pipeline folder.
@@ -367,8 +425,10 @@ fn load(
     Ok((Networks { text_encoder, transformer }, names, new))
 }
 
-/// Of new networks, starts blocks as the identity and the output at zero (adaLN-Zero, arXiv 2212.09748), and T5's queries,
-/// whose products with keys are not scaled, small.
+/// Of new networks, starts blocks as the identity and the output at zero (adaLN-Zero, arXiv 2212.09748); T5's queries,
+/// whose products with keys are not scaled, small; and each head of T5's looking at one neighbour, the next token, the one
+/// before, the next but one, and so on. Without that a small encoder stays a bag of words: of "a red wall" and "a green
+/// sweater" it keeps the four words, and not which colour is whose.
 fn prepare_to_learn(parameters: &mut [Parameter], new: &[&str], key_width: usize) {
     for parameter in parameters {
         let name = parameter.name.as_str();
@@ -383,9 +443,20 @@ fn prepare_to_learn(parameters: &mut [Parameter], new: &[&str], key_width: usize
         } else if name.ends_with("SelfAttention.q.weight") {
             let scale = (key_width as f32).powf(-0.5);
             parameter.values.iter_mut().for_each(|value| *value *= scale);
+        } else if name.ends_with("relative_attention_bias.weight") {
+            let [buckets, heads] = [parameter.shape[0], parameter.shape[1]];
+            for head in 0..heads {
+                // Small distances have a bucket each, those to tokens that follow in the second half.
+                let distance = (head / 2 + 1).min((buckets / 4).saturating_sub(1));
+                let bucket = if head % 2 == 0 { buckets / 2 + distance } else { distance };
+                parameter.values[bucket * heads + head] = NEIGHBOUR;
+            }
         }
     }
 }
+
+/// Logit of a neighbour in a new T5: it gets most of the weight among some fifty tokens.
+const NEIGHBOUR: f32 = 6.0;
 
 /// Turns examples into latents and tokens.
 struct Preparation<'a> {
@@ -529,12 +600,12 @@ mod tests {
         [pipeline, vae]
     }
 
-    /// Steps of four clips, of which the devices compute two at once.
-    fn train_on(drawn: &Drawn, steps: u64, devices: &[Device], folder: &Path) -> Finished {
+    /// Steps of four places, of which the devices compute two at once: clips, or with a share of pictures.
+    fn train_on(drawn: &Drawn, picture_share: f64, steps: u64, devices: &[Device], folder: &Path) -> Finished {
         let [pipeline, vae] = pipeline(folder);
         let (cache, run) = (folder.join("cache"), folder.join("run"));
         let config = format!(
-            "pipeline = {pipeline:?}\nvae = {vae:?}\n{}[data]\nfolder = \"\"\nkind = \"clip\"\ncache = {cache:?}\nmost_bad = 0.5\n",
+            "pipeline = {pipeline:?}\nvae = {vae:?}\n{}[data]\nfolder = \"\"\npicture_share = {picture_share:?}\ncache = {cache:?}\nmost_bad = 0.5\n",
             short_run(steps, 4, 3e-3).replace("micro_batch = 4", "micro_batch = 2")
         );
         let config: BackboneTraining = toml::from_str(&config).unwrap();
@@ -546,7 +617,12 @@ mod tests {
         let (kind, folder, resume, config) = ("backbone", run.as_path(), false, &config);
         let request = RunRequest { kind, folder, resume, config, run: length, optimiser, guard, weights };
         let prepare = |skipped: &Path, control: &mut Control<'_>| {
-            BackboneObjective::new(config, [drawn; 2], devices, skipped, control)
+            let frames = |frames| Drawn { frames, ..*drawn };
+            let (pictures, clips) = (frames(1), frames(drawn.frames));
+            let source = |drawn| [drawn as &dyn Examples; 2];
+            let sources =
+                [(picture_share > 0.0).then(|| source(&pictures)), (picture_share < 1.0).then(|| source(&clips))];
+            BackboneObjective::new(config, sources, devices, skipped, control)
         };
         request.start(&mut control, prepare).unwrap()
     }
@@ -555,7 +631,7 @@ mod tests {
     fn one_clip_is_learnt_and_exported_as_a_pipeline() {
         let folder = tempfile::tempdir().unwrap();
         let drawn = Drawn { identities: 2, frames: 5, side: 32, broken: Some(0) };
-        let finished = train_on(&drawn, 150, &[Device::flex()], folder.path());
+        let finished = train_on(&drawn, 0.0, 150, &[Device::flex()], folder.path());
         let run = folder.path().join("run");
 
         assert_eq!(listed(&run), ["drawn-0"; 2], "held out and to train");
@@ -563,7 +639,7 @@ mod tests {
         let mean = |losses: &[f64]| losses.iter().sum::<f64>() / losses.len() as f64;
         let (first, last) = (mean(&found[..10]), mean(&found[140..]));
         assert!(last < first / 2.5, "{last} of {first}");
-        let held_out = losses(&run, "validation/loss");
+        let held_out = losses(&run, "validation/clips");
         assert!(held_out[0] < first / 2.0, "{held_out:?} of {first}");
         let exported = Backbone::open(&finished.model).unwrap();
         for part in Part::ALL {
@@ -577,11 +653,15 @@ mod tests {
         let losses = [1, 2].map(|devices| {
             let folder = tempfile::tempdir().unwrap();
             let drawn = Drawn { identities: 2, frames: 5, side: 32, broken: None };
-            train_on(&drawn, 20, &vec![Device::flex(); devices], folder.path());
-            losses(&folder.path().join("run"), Losses::TOTAL)
+            train_on(&drawn, 0.5, 20, &vec![Device::flex(); devices], folder.path());
+            ["loss", "pictures", "clips", "validation/pictures", "validation/clips"]
+                .map(|name| losses(&folder.path().join("run"), name))
         });
-        for (step, (one, two)) in losses[0].iter().zip(&losses[1]).enumerate() {
-            assert!((one - two).abs() < 1e-4 * one, "step {step}: {one} and {two}");
+        for (one, two) in losses[0].iter().zip(&losses[1]) {
+            assert!(!one.is_empty() && one.len() == two.len());
+            for (step, (one, two)) in one.iter().zip(two).enumerate() {
+                assert!((one - two).abs() < 1e-4 * one, "step {step}: {one} and {two}");
+            }
         }
     }
 
@@ -601,5 +681,18 @@ mod tests {
             prepare_to_learn(std::slice::from_mut(parameter), &[TEXT, TRANSFORMER], 4);
             assert_eq!(parameter.values, [*expected], "{}", parameter.name);
         }
+    }
+
+    #[test]
+    fn heads_of_a_new_text_encoder_look_at_neighbours() {
+        let name = "text_encoder.encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight";
+        let mut bias = Parameter::new(name.into(), vec![32, 3], vec![0.0; 96]);
+        prepare_to_learn(std::slice::from_mut(&mut bias), &[TEXT], 4);
+        // Heads 0 to 2: one token on, one back, two on.
+        let mut expected = vec![0.0; 96];
+        for (bucket, head) in [(17, 0), (1, 1), (18, 2)] {
+            expected[bucket * 3 + head] = NEIGHBOUR;
+        }
+        assert_eq!(bias.values, expected);
     }
 }

@@ -50,11 +50,13 @@ impl Parameter {
 }
 
 impl Parameter {
-    /// Whether it is a matrix in one of many equal blocks, as opposed to what maps in, out, or ids to vectors.
+    /// Whether it is a matrix in one of many equal blocks, as opposed to what maps in, out, or ids to vectors. T5's are
+    /// left out: nothing scales or normalises the products of its queries and keys, and Muon's updates, which do not get
+    /// smaller, drive them up until attention is all or nothing and learns no more.
     fn is_hidden_matrix(&self) -> bool {
         let mut path = self.name.split('.');
-        let table = self.name.contains("relative_attention_bias");
-        self.shape.len() == 2 && !table && path.any(|part| part.parse::<usize>().is_ok())
+        let t5 = self.name.contains("SelfAttention") || self.name.contains("DenseReluDense");
+        self.shape.len() == 2 && !t5 && path.any(|part| part.parse::<usize>().is_ok())
     }
 
     /// AdamW (arXiv 1711.05101); each element is read and written once.
