@@ -187,16 +187,20 @@ impl Sitting {
     }
 }
 
-/// A clip's scene, if wished before a plain backdrop in a light that leaves colours as they are.
+/// Scenes drawn for one that is as wished: some choices, as that of one lighting, allow none.
+const MOST_SCENES: usize = 1000;
+
+/// A clip's scene, if wished before a plain backdrop in a light that leaves colours as they are; any scene where the
+/// choices allow none that is as wished.
 fn scene(group: Group, choices: &Choices, plain: bool, random: &mut ChaCha8Rng) -> SceneGraph {
     let white = [Lighting::SoftDaylight, Lighting::Window, Lighting::Studio];
-    loop {
-        let scene = SceneGraph::clip(group, choices, random.random());
+    let fits = |scene: &SceneGraph| {
         let is_plain = matches!(scene.background.place, Place::Plain(_));
-        if is_plain == plain && (!plain || white.contains(&scene.lighting)) {
-            return scene;
-        }
-    }
+        is_plain == plain && (!plain || white.contains(&scene.lighting))
+    };
+    let mut draw = || SceneGraph::clip(group, choices, random.random());
+    let found = (0..MOST_SCENES).map(|_| draw()).find(fits);
+    found.unwrap_or_else(draw)
 }
 
 /// All that draws.
@@ -305,5 +309,26 @@ impl Studio {
 
     fn write_clip(&self, path: &Path, frames: &[RgbImage]) -> Result<(), EngineError> {
         Ok(write_video(path, frames, self.fps, &self.provenance)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scenes_are_as_wished_where_the_choices_allow_it() {
+        let random = &mut ChaCha8Rng::seed_from_u64(1);
+        let free = Choices::default();
+        for plain in [true, false] {
+            let scene = scene(Group::Man, &free, plain, random);
+            assert_eq!(matches!(scene.background.place, Place::Plain(_)), plain);
+        }
+        for lighting in Lighting::ALL {
+            let choices = Choices { lightings: vec![lighting], ..Choices::default() };
+            for plain in [true, false] {
+                assert_eq!(scene(Group::Man, &choices, plain, random).lighting, lighting);
+            }
+        }
     }
 }

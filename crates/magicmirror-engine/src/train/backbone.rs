@@ -1,4 +1,5 @@
-//! `train backbone`: text encoder and transformer together, from nothing, on latents of a trained autoencoder.
+//! `train backbone`: text encoder and transformer together, from nothing, on latents of a trained autoencoder: pictures,
+//! clips, or both, for clips alone make it forget pictures.
 //!
 //! Loss: the mean squared error of the velocity at timesteps that are more often noisy ones, where prompts matter. Some
 //! prompts are left out, so that the empty prompt becomes the unconditional branch of guidance. Captions lose their
@@ -250,7 +251,7 @@ impl<'a> BackboneObjective<'a> {
             (Some(pool), None) | (None, Some(pool)) => (pool, 1),
             (None, None) => unreachable!("one of two shares is above 0"),
         };
-        let places = [run.batch, count].iter().product::<usize>();
+        let places = run.batch * count;
         let noised = (0..count).map(|number| {
             // Numbers of different places differ.
             let place = position + number * run.batch;

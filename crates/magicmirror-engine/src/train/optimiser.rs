@@ -289,11 +289,11 @@ mod tests {
         let stretched = [3.0, 0.4].iter().zip(orthogonal).flat_map(|(factor, row)| row.map(|value| value * factor));
         let stretched: Vec<f32> = stretched.collect();
         let config = OptimiserConfig { muon_learning_rate: Some(0.02), weight_decay: 0.0, ..config() };
-        let names = ["blocks.0.weight", "proj_out.weight"];
+        let names = ["blocks.0.weight", "proj_out.weight", "block.0.layer.0.SelfAttention.q.weight"];
         let parameters = names.map(|name| Parameter::new(name.into(), vec![2, 3], vec![0.0; 6])).to_vec();
         let mut optimiser = Optimiser::new(config, parameters);
-        optimiser.update(&[Some(stretched.clone()), Some(stretched)], 1.0);
-        let [hidden, outer] = optimiser.parameters() else { panic!("two parameters") };
+        optimiser.update(&[Some(stretched.clone()), Some(stretched.clone()), Some(stretched)], 1.0);
+        let [hidden, outer, t5] = optimiser.parameters() else { panic!("three parameters") };
         let size = 0.02 * 0.2 * 3f32.sqrt();
         for (value, expected) in hidden.values.iter().zip(orthogonal.as_flattened()) {
             let found = -value / size;
@@ -305,6 +305,7 @@ mod tests {
         for (value, expected) in outer.values.iter().zip(signs) {
             assert!((value - expected).abs() < 1e-5, "AdamW: {value}, {expected}");
         }
+        assert_eq!(t5.values, outer.values, "T5's are left to AdamW");
         assert_eq!(orthogonalise(vec![0.0; 6], [3, 2]), vec![0.0; 6]);
     }
 
