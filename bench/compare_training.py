@@ -3,7 +3,7 @@
 Usage: python compare_training.py FOLDER [--steps 12 --threads 2 --rows vae pictures clips mid]
 
 FOLDER receives a few drawn people and the runs. Both sides make whole steps in f32: forward and backward passes of all
-micro-batches, clipping, AdamW and the moving average. Batches, sizes and losses are those of configs/nano-*.toml; `mid` is a
+micro-batches, clipping, AdamW, Muon where the configuration has it, and the moving average. Batches, sizes and losses are those of configs/nano-*.toml; `mid` is a
 transformer of 12 blocks of 12 heads with a text encoder of 8 layers. PyTorch's data is in memory and drawn; MagicMirror's is read
 as when training. A rate is the batch by the median step, the first two steps left out. Prints a Markdown table.
 The machine must be idle: PyTorch's threads wait for each other in busy loops, and where another program takes one of their cores
@@ -156,11 +156,18 @@ class Lab:
     def rates(self, config, modules, loss, ours):
         """Samples a second of PyTorch's steps and of ours."""
         run, options = config["run"], config["optimiser"]
-        parameters = [parameter for module in modules for parameter in module.train().parameters()]
-        matrices = [parameter for parameter in parameters if parameter.dim() > 1]
-        vectors = [parameter for parameter in parameters if parameter.dim() <= 1]
-        groups = [{"params": matrices, "weight_decay": options.get("weight_decay", 0.0)}, {"params": vectors, "weight_decay": 0.0}]
-        optimiser = torch.optim.AdamW(groups, lr=options["learning_rate"], betas=(0.9, options["beta2"]))
+        named = [pair for module in modules for pair in module.train().named_parameters()]
+        parameters = [parameter for _, parameter in named]
+        hidden = [parameter for name, parameter in named if "muon_learning_rate" in options and is_hidden_matrix(name, parameter)]
+        others = [parameter for parameter in parameters if not any(parameter is other for other in hidden)]
+        matrices = [parameter for parameter in others if parameter.dim() > 1]
+        vectors = [parameter for parameter in others if parameter.dim() <= 1]
+        decay, beta1 = options.get("weight_decay", 0.0), options.get("beta1", 0.9)
+        groups = [{"params": matrices, "weight_decay": decay}, {"params": vectors, "weight_decay": 0.0}]
+        optimisers = [torch.optim.AdamW(groups, lr=options["learning_rate"], betas=(beta1, options["beta2"]))]
+        if hidden:
+            optimisers.append(torch.optim.Muon(hidden, lr=options["muon_learning_rate"], weight_decay=decay, momentum=beta1,
+                                               adjust_lr_fn="match_rms_adamw"))
         average = [parameter.detach().clone() for parameter in parameters]
         seconds = []
         for _ in range(self.steps):
@@ -169,12 +176,19 @@ class Lab:
                 positions = list(range(first, min(first + run["micro_batch"], run["batch"])))
                 (loss(positions) * (len(positions) / run["batch"])).backward()
             torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-            optimiser.step()
-            optimiser.zero_grad()
+            for optimiser in optimisers:
+                optimiser.step()
+                optimiser.zero_grad()
             with torch.no_grad():
                 torch._foreach_lerp_(average, parameters, 1 - options["average_decay"])
             seconds.append(time.perf_counter() - start)
         return [run["batch"] / statistics.median(times[WARM_UP:]) for times in (seconds, ours)]
+
+
+def is_hidden_matrix(name, parameter):
+    """Which parameters Muon updates: those of crates/magicmirror-engine/src/train/optimiser.rs."""
+    t5 = "SelfAttention" in name or "DenseReluDense" in name
+    return parameter.dim() == 2 and not t5 and any(part.isdigit() for part in name.split("."))
 
 
 def read_json(path):

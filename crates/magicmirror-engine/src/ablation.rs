@@ -4,6 +4,7 @@
 //! A row is an ordinary run of `train image` and `train video` in a folder of its own. What is finished is not done again,
 //! and what was stopped goes on, so the whole can be spread over many sessions.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,9 +16,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::EngineError;
-use crate::evaluate::{
-    self, Estimate, Manifest, ModelResult, PeopleRequest, PeopleSet, Results, evaluate, write_people,
-};
+use crate::evaluate::{self, Estimate, Manifest, PeopleRequest, PeopleSet, Results, evaluate, write_people};
 use crate::event::{Control, Event};
 use crate::files::read_text;
 use crate::generate::{self, generate_manifest};
@@ -103,22 +102,24 @@ const fn row(name: &'static str, modules: [bool; 4], image_stage: bool, seeds: u
     Row { name, modules, image_stage, seeds }
 }
 
-/// Trains and scores all rows, and writes `ablation.md`; returns its path.
+/// Trains and scores all rows, and writes `ablation.md`; returns its path. Batches are shared among the devices; pictures
+/// are made and judged on the first.
 ///
 /// # Errors
 /// When a configuration, data or weights do not fit, a file cannot be read or written, or a run is stopped.
 pub fn ablate(
     config: &Ablation,
     folder: &Path,
-    device: &Device,
+    devices: &[Device],
     control: &mut Control<'_>,
 ) -> Result<PathBuf, EngineError> {
+    let device = devices.first().ok_or_else(|| EngineError::options("no device", "name one with --device"))?;
     let people = draw_people(config, folder, device, control)?;
     let mut manifests = vec![people.truth.clone()];
     for row in &ROWS {
         for seed in 0..row.seeds {
             let name = format!("{}-{seed}", row.name);
-            let adapter = train_row(config, row, seed, &folder.join(&name), device, control)?;
+            let adapter = train_row(config, row, seed, &folder.join(&name), devices, control)?;
             let manifest = own_manifest(&people, row.name, &name)?;
             let request = config.scoring.request(&config.backbone, adapter);
             let videos = folder.join("videos").join(&name);
@@ -127,7 +128,7 @@ pub fn ablate(
     }
     let results = evaluate(&config.scoring.judges(manifests, folder.join("scores")), device, control)?;
     let table = folder.join("ablation.md");
-    write_aside(&table, describe(config, &results).as_bytes())?;
+    write_aside(&table, describe(config, folder, &results).as_bytes())?;
     Ok(table)
 }
 
@@ -168,7 +169,7 @@ fn train_row(
     row: &Row,
     seed: u64,
     folder: &Path,
-    device: &Device,
+    devices: &[Device],
     control: &mut Control<'_>,
 ) -> Result<PathBuf, EngineError> {
     let fresh = fresh_adapter(config, row, seed, folder)?;
@@ -176,12 +177,12 @@ fn train_row(
     let image =
         Leg { file: &config.image, adapter: fresh.clone(), steps: image_steps, seed, folder: folder.join("image") };
     let (adapter, steps) = if row.image_stage {
-        (image.train::<ImageData>(&config.backbone, device, control)?, video_steps)
+        (image.train::<ImageData>(&config.backbone, devices, control)?, video_steps)
     } else {
         (fresh, video_steps_alone)
     };
     let video = Leg { file: &config.video, adapter, steps, seed, folder: folder.join("video") };
-    video.train::<VideoData>(&config.backbone, device, control)
+    video.train::<VideoData>(&config.backbone, devices, control)
 }
 
 /// A fresh adapter with the row's switches, and the vision encoder in it.
@@ -224,7 +225,7 @@ struct Leg<'a> {
 
 impl Leg<'_> {
     /// Begins the run, goes on with it, or finds it finished; returns the adapter's folder.
-    fn train<D>(&self, backbone: &Path, device: &Device, control: &mut Control<'_>) -> Result<PathBuf, EngineError>
+    fn train<D>(&self, backbone: &Path, devices: &[Device], control: &mut Control<'_>) -> Result<PathBuf, EngineError>
     where
         D: StageData,
         StageConfig<D>: DeserializeOwned,
@@ -240,13 +241,14 @@ impl Leg<'_> {
             format!("model.adapter={}", adapter.display()),
             format!("run.steps={steps}"),
             format!("run.seed={seed}"),
+            // Rows are looked at when all are trained.
+            "run.validate_every=0".to_owned(),
         ];
         let stage: StageConfig<D> = load_config(file, &set)?;
         let examples = stage.data.examples()?;
         let resume = folder.join("run.json").exists();
-        let devices = [device.clone()];
         let Finished { step, complete, checkpoint, model } =
-            train_stage(&stage, &examples, folder, resume, &devices, control)?;
+            train_stage(&stage, &examples, folder, resume, devices, control)?;
         if complete { Ok(model) } else { Err(TrainError::Stopped { step, checkpoint }.into()) }
     }
 }
@@ -293,7 +295,7 @@ impl Scoring {
 }
 
 /// `ablation.md`: budget, then a line for each row with its mean over the videos of all seeds, and each seed's own.
-fn describe(config: &Ablation, results: &Results) -> String {
+fn describe(config: &Ablation, folder: &Path, results: &Results) -> String {
     let Budget { image_steps, video_steps, video_steps_alone } = config.budget;
     let mut text = format!(
         "Budget: {image_steps} steps of stage 1 and {video_steps} of stage 2, or {video_steps_alone} of stage 2 alone. \
@@ -301,37 +303,60 @@ fn describe(config: &Ablation, results: &Results) -> String {
         config.scoring.identities, config.scoring.clips, config.scoring.steps, config.scoring.guidance
     );
     let gaps: Vec<String> = results.settings.recognisers.iter().map(|name| format!("{name}_gap")).collect();
-    let mut columns: Vec<&str> = vec!["dlib_cosine"];
-    columns.extend(gaps.iter().map(String::as_str));
+    let mut columns: Vec<&str> = gaps.iter().map(String::as_str).collect();
     columns.extend(["fm_inter", "face_found", "backdrop_colour"]);
-    let seeds = gaps.last().map_or("dlib_gap", String::as_str);
+    let judge = gaps.last().map_or("dlib_gap", String::as_str);
     let _ = writeln!(
         text,
-        "| row | stage 1 | identity, structure, m_face, m̂ | {} | {seeds} by seed |",
+        "| row | stage 1 | identity, structure, m_face, m̂ | minutes | {} | {judge} by seed |",
         columns.join(" | ")
     );
-    let _ = writeln!(text, "|{}", " --- |".repeat(columns.len() + 4));
+    let _ = writeln!(text, "|{}", " --- |".repeat(columns.len() + 5));
     for model in &results.models {
         let row = ROWS.iter().find(|row| row.name == model.model);
         let (stage, switches) = row.map_or(("", String::new()), |row| {
             let mark = |on: &bool| if *on { "✓" } else { "–" };
             (mark(&row.image_stage), row.modules.iter().map(mark).collect::<Vec<_>>().join(" "))
         });
-        let values: Vec<String> = columns.iter().map(|name| cell(model, name)).collect();
-        let each = row.map_or(String::new(), |row| by_seed(row, results, seeds));
-        let _ = writeln!(text, "| {} | {stage} | {switches} | {} | {each} |", model.model, values.join(" | "));
+        let values: Vec<String> = columns.iter().map(|name| cell(results, &model.model, name)).collect();
+        let minutes = row.map_or(String::new(), |row| minutes(row, folder));
+        let each = row.map_or(String::new(), |row| by_seed(row, results, judge));
+        let _ =
+            writeln!(text, "| {} | {stage} | {switches} | {minutes} | {} | {each} |", model.model, values.join(" | "));
     }
-    text + "\nMeans over videos with 95 % bootstrap intervals over the videos of all seeds; the last column has each seed's mean.\n"
+    text + "\nMeans with 95 % bootstrap intervals over the people, each with the mean of all seeds; the last column has each \
+            seed's mean. Minutes are those of the training steps of one seed. Judge an adapter that is conditioned on dlib's \
+            recogniser by another's gap.\n"
 }
 
-fn cell(model: &ModelResult, name: &str) -> String {
-    match model.metrics.get(name) {
-        Some(Some(Estimate { mean, low: Some(low), high: Some(high), .. })) => {
-            format!("{mean:.3} ({low:.3} to {high:.3})")
-        }
-        Some(Some(Estimate { mean, .. })) => format!("{mean:.3}"),
-        _ => "–".into(),
+/// A metric's mean over people. Videos of one person, of several seeds too, are not independent of each other.
+fn cell(results: &Results, model: &str, name: &str) -> String {
+    let mut people: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
+    for video in results.videos.iter().filter(|video| video.model == model) {
+        people.entry(&video.identity).or_default().extend(video.metric(name));
     }
+    let means: Vec<f64> = people
+        .values()
+        .filter(|values| !values.is_empty())
+        .map(|values| values.iter().sum::<f64>() / values.len() as f64)
+        .collect();
+    match Estimate::of_mean(&means) {
+        Some(Estimate { mean, low: Some(low), high: Some(high), .. }) => format!("{mean:.3} ({low:.3} to {high:.3})"),
+        Some(Estimate { mean, .. }) => format!("{mean:.3}"),
+        None => "–".into(),
+    }
+}
+
+/// How long a seed's training steps took, in the mean.
+fn minutes(row: &Row, folder: &Path) -> String {
+    let seconds_of = |seed: u64, stage: &str| -> f64 {
+        let metrics = folder.join(format!("{}-{seed}/{stage}/metrics.jsonl", row.name));
+        let lines = fs::read_to_string(metrics).unwrap_or_default();
+        let values = lines.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+        values.filter_map(|line| line["seconds"].as_f64()).sum()
+    };
+    let all = (0..row.seeds).map(|seed| seconds_of(seed, "image") + seconds_of(seed, "video"));
+    format!("{:.1}", all.sum::<f64>() / row.seeds as f64 / 60.0)
 }
 
 fn by_seed(row: &Row, results: &Results, name: &str) -> String {

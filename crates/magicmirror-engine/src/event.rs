@@ -108,6 +108,10 @@ pub struct Training {
     pub steps: u64,
     /// Loss of this step.
     pub loss: f64,
+    /// Norm of its gradient, before clipping.
+    pub gradient_norm: f64,
+    /// Its learning rate.
+    pub learning_rate: f64,
     /// Samples a second since the program began to train.
     pub samples_per_second: f64,
     /// Time left at that rate.

@@ -1,5 +1,7 @@
 //! Colours: linear light inside, sRGB outside.
 
+use std::sync::OnceLock;
+
 use crate::scene::NamedColour;
 
 /// Red, green, blue in linear light; 1 is white paper in full light.
@@ -7,7 +9,9 @@ pub type Rgb = [f32; 3];
 
 /// A colour written as sRGB `0xRRGGBB`.
 pub fn rgb(hex: u32) -> Rgb {
-    [hex >> 16, hex >> 8, hex].map(|byte| linear_from_srgb((byte & 0xff) as f32 / 255.0))
+    static LINEAR: OnceLock<[f32; 256]> = OnceLock::new();
+    let linear = LINEAR.get_or_init(|| std::array::from_fn(|byte| linear_from_srgb(byte as f32 / 255.0)));
+    [hex >> 16, hex >> 8, hex].map(|byte| linear[(byte & 0xff) as usize])
 }
 
 /// Channel by channel: light that a surface throws back.

@@ -8,6 +8,13 @@ pub type Rotation = [Vec3; 3];
 /// The rotation that turns nothing.
 pub const UPRIGHT: Rotation = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]];
 
+/// The largest integer that is not above `value`, which is within `i32`. Processors of old, for which programs are
+/// compiled, have no instruction for `f32::floor`, and the function that replaces it is slow.
+pub fn floor(value: f32) -> i32 {
+    let towards_zero = value as i32;
+    towards_zero - i32::from(value < towards_zero as f32)
+}
+
 /// `a + b`.
 pub fn add(a: Vec3, b: Vec3) -> Vec3 {
     [a[0] + b[0], a[1] + b[1], a[2] + b[2]]

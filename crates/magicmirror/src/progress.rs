@@ -92,9 +92,13 @@ impl Bars {
     }
 
     fn training(&mut self, training: Training) {
-        let Training { step, steps, loss, samples_per_second, seconds_left, milestone } = training;
+        let Training { step, steps, loss, gradient_norm, learning_rate, samples_per_second, seconds_left, milestone } =
+            training;
         let left = HumanDuration(Duration::from_secs_f64(seconds_left));
-        let message = format!("step {step} of {steps}, loss {loss:.4}, {samples_per_second:.2} samples/s, {left} left");
+        let message = format!(
+            "step {step} of {steps}, loss {loss:.4}, gradient {gradient_norm:.2}, learning rate {learning_rate:.1e}, \
+             {samples_per_second:.2} samples/s, {left} left"
+        );
         // The stages of a validation have bars of their own, which take the place of this one.
         let bar = self.bar.take().unwrap_or_else(|| self.start(Stage::Train, steps as f64));
         bar.set_position((step as f64 * FINE) as u64);

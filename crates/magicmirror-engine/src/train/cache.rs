@@ -28,6 +28,11 @@ impl CacheKey {
         }
         Self(hex(&hasher.finalize()))
     }
+
+    /// SHA-256 in hexadecimal.
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
+    }
 }
 
 /// A folder of cached content.

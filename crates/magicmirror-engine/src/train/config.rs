@@ -239,7 +239,7 @@ pub(super) fn changes(before: &Table, now: &Table) -> Vec<ChangedKey> {
     let keys: std::collections::BTreeSet<&String> = before.keys().chain(now.keys()).collect();
     keys.into_iter()
         .filter(|key| !(FREE_KEYS.contains(&key.as_str()) || constant && key.as_str() == "run.steps"))
-        .filter(|key| !key.starts_with("validation."))
+        .filter(|key| !key.starts_with("validation.") && !key.starts_with("guard."))
         .filter(|key| before.get(*key) != now.get(*key))
         .map(|key| ChangedKey { key: key.clone(), before: before.get(key).cloned(), now: now.get(key).cloned() })
         .collect()

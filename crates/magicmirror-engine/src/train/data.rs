@@ -33,6 +33,34 @@ pub struct TargetFace {
     pub mask: Vec<u8>,
 }
 
+impl TargetFace {
+    /// How far each place of the latents belongs to the face, 0 to 1, `[latent frames, rows, columns]`: of frames of
+    /// `width × height` pixels, of which `scale` a side and `ratio` over time share a latent.
+    pub(super) fn region(
+        faces: &[Option<Self>],
+        (width, height): (u32, u32),
+        scale: usize,
+        ratio: usize,
+    ) -> (Vec<f32>, [usize; 3]) {
+        let (columns, rows) = (width as usize / scale, height as usize / scale);
+        let latent_frames = (faces.len() - 1) / ratio + 1;
+        let mut region = vec![0f32; latent_frames * rows * columns];
+        for (frame, face) in faces.iter().enumerate() {
+            let Some(face) = face else { continue };
+            // The first latent frame stands for one frame, all others for `ratio`.
+            let (latent, share) = if frame == 0 { (0, 1.0) } else { (frame.div_ceil(ratio), ratio as f32) };
+            let cells = &mut region[latent * rows * columns..(latent + 1) * rows * columns];
+            for (pixel, covered) in face.mask.iter().enumerate() {
+                let (row, column) = (pixel / width as usize / scale, pixel % width as usize / scale);
+                if row < rows && column < columns {
+                    cells[row * columns + column] += f32::from(*covered) / 255.0 / (share * (scale * scale) as f32);
+                }
+            }
+        }
+        (region, [latent_frames, rows, columns])
+    }
+}
+
 /// A photo of the person.
 #[derive(Debug, Clone)]
 pub struct ReferencePhoto {

@@ -238,8 +238,12 @@ fn photo_of(example: Example, turn: usize) -> Result<Photo, String> {
 }
 
 impl Objective for EncoderObjective<'_> {
-    fn parameters(&self) -> Vec<Parameter> {
-        self.initial.clone()
+    fn parameters(&mut self) -> Vec<Parameter> {
+        std::mem::take(&mut self.initial)
+    }
+
+    fn examples(&self) -> String {
+        self.examples.hash()
     }
 
     fn set_parameters(&mut self, parameters: &[Parameter]) {

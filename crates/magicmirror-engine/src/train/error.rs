@@ -126,12 +126,12 @@ pub enum TrainError {
     },
     /// Loss or gradients stopped being numbers.
     #[error(
-        "{what} is no longer finite at step {step}; {}\n\nhint: look at metrics.jsonl; a lower optimiser.learning_rate or \
-         optimiser.clip_norm helps most often",
+        "{what} is no longer finite at step {step}; {}\n\nhint: look at metrics.jsonl; what helps most often is a new run \
+         that starts from this one's model, with a lower optimiser.learning_rate or optimiser.clip_norm",
         last_good(checkpoint.as_ref())
     )]
     NotFinite {
-        /// `loss` or `gradient`.
+        /// The loss, the gradient or a weight.
         what: &'static str,
         /// The step, from 1.
         step: u64,
@@ -140,8 +140,9 @@ pub enum TrainError {
     },
     /// The loss rose and stayed up.
     #[error(
-        "the loss is {loss:.4} at step {step}, {steps} steps in a row far above its mean {mean:.4}; {}\n\nhint: lower \
-         optimiser.learning_rate, or raise guard.spike_factor if this is normal",
+        "the loss is {loss:.4} at step {step}, {steps} steps in a row far above its mean {mean:.4}; {}\n\nhint: if \
+         this is normal, raise guard.spike_factor and go on with --resume; if not, start a new run from this one's model with a \
+         lower optimiser.learning_rate",
         last_good(checkpoint.as_ref())
     )]
     LossSpike {

@@ -8,8 +8,8 @@ use magicmirror_models::weights::write_aside;
 use serde_json::json;
 use toml::Table;
 
-use super::TrainError;
 use super::config::changes;
+use super::{ChangedKey, TrainError};
 use crate::EngineError;
 use crate::backbone::read_json;
 use crate::files::read_text;
@@ -25,8 +25,9 @@ pub(super) struct About<'a> {
 }
 
 impl About<'_> {
-    fn json(&self) -> serde_json::Value {
-        json!({ "kind": self.kind, "version": env!("CARGO_PKG_VERSION"), "weights": self.weights })
+    fn json(&self, examples: &str) -> serde_json::Value {
+        let version = env!("CARGO_PKG_VERSION");
+        json!({ "kind": self.kind, "version": version, "weights": self.weights, "examples": examples })
     }
 }
 
@@ -58,10 +59,22 @@ impl RunFolder {
         }
     }
 
-    /// Writes down what is started, or gone on with.
-    pub(super) fn begin(&self, about: &About<'_>) -> Result<(), EngineError> {
+    /// Writes down what is started, or gone on with, on examples of this hash.
+    ///
+    /// # Errors
+    /// When the run was started on other examples, or a file cannot be read or written.
+    pub(super) fn begin(&self, about: &About<'_>, examples: &str) -> Result<(), EngineError> {
+        let run = self.path.join(RUN);
+        let now = about.json(examples);
+        if run.exists() {
+            let started: serde_json::Value = read_json(&run, "run description")?;
+            // Runs of versions that did not write it down may go on.
+            if started.get("examples").is_some() {
+                refuse(change("examples", &started, &now).into_iter())?;
+            }
+        }
         write_aside(&self.path.join(CONFIG), about.config.to_string().as_bytes())?;
-        Ok(write_aside(&self.path.join(RUN), format!("{:#}\n", about.json()).as_bytes())?)
+        Ok(write_aside(&run, format!("{now:#}\n").as_bytes())?)
     }
 
     /// Compares what the run was started with.
@@ -72,20 +85,22 @@ impl RunFolder {
             reason: error.to_string(),
             path: path.clone(),
         })?;
-        let mut changed = changes(&before, about.config);
         let started: serde_json::Value = read_json(&self.path.join(RUN), "run description")?;
-        let about = about.json();
+        let now = about.json("");
         // Another version of the program may go on with a run; other weights may not.
-        for key in ["kind", "weights"] {
-            if started[key] != about[key] {
-                let text = |value: &serde_json::Value| Some(value.to_string());
-                changed.push(super::ChangedKey {
-                    key: key.into(),
-                    before: text(&started[key]),
-                    now: text(&about[key]),
-                });
-            }
-        }
-        if changed.is_empty() { Ok(()) } else { Err(TrainError::ChangedConfig { changes: changed }.into()) }
+        let other = ["kind", "weights"].into_iter().filter_map(|key| change(key, &started, &now));
+        refuse(changes(&before, about.config).into_iter().chain(other))
     }
+}
+
+/// What differs under a key of the run's description.
+fn change(key: &str, started: &serde_json::Value, now: &serde_json::Value) -> Option<ChangedKey> {
+    let text = |value: &serde_json::Value| Some(value.to_string());
+    let changed = started[key] != now[key];
+    changed.then(|| ChangedKey { key: key.into(), before: text(&started[key]), now: text(&now[key]) })
+}
+
+fn refuse(changes: impl Iterator<Item = ChangedKey>) -> Result<(), EngineError> {
+    let changes: Vec<ChangedKey> = changes.collect();
+    if changes.is_empty() { Ok(()) } else { Err(TrainError::ChangedConfig { changes }.into()) }
 }

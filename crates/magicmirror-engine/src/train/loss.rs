@@ -1,8 +1,10 @@
 //! The paper's loss (section 3.4): velocity, in the face region only for half of the samples, and identity.
 
+use std::ops::Range;
+
 use burn::tensor::Tensor;
 use magicmirror_models::diffusion::NoiseSchedule;
-use magicmirror_models::face::align::Sampler;
+use magicmirror_models::face::align::{Sampler, Similarity};
 use magicmirror_models::face::recogniser::Recogniser;
 use magicmirror_models::vae::{CausalState, VaeConfig, VaeDecoder, vae_layout_from_denoiser};
 use serde::{Deserialize, Serialize};
@@ -20,12 +22,16 @@ pub struct LossConfig {
     /// The identity term counts only where ᾱ of the timestep is at least this: of a noisier sample the face cannot be
     /// told yet.
     pub identity_min_alpha: f64,
+    /// Side, in latents, of the square around the face that is decoded for the identity term, a tile as tiled decoding has
+    /// them: eight whole frames of 720×480 do not fit beside a transformer. A face that needs more has no identity term. 0
+    /// decodes whole frames **(ours)**.
+    pub identity_side: usize,
 }
 
 impl Default for LossConfig {
     /// The paper's probability; λ and threshold are ours.
     fn default() -> Self {
-        Self { region_probability: 0.5, identity_weight: 0.1, identity_min_alpha: 0.5 }
+        Self { region_probability: 0.5, identity_weight: 0.1, identity_min_alpha: 0.5, identity_side: 0 }
     }
 }
 
@@ -116,7 +122,7 @@ pub struct IdentityLoss {
 #[derive(Debug, Clone)]
 pub struct FaceTarget {
     /// Which latent frames are decoded (padding frames count): one, or the frame's own and the one before.
-    pub latent_frames: std::ops::Range<usize>,
+    pub latent_frames: Range<usize>,
     /// The frame among those decoded.
     pub frame: usize,
     /// Left eye, right eye, nose, left and right corner of the mouth in that frame, pixels.
@@ -130,7 +136,7 @@ impl FaceTarget {
     ///
     /// A clip's first frame is a latent frame of its own; of all others two are decoded, because the decoder looks back.
     /// What it would carry from still earlier ones is left out **(ours)**: it would have to be computed for each step.
-    pub fn window(vae: &VaeConfig, frame: usize) -> (std::ops::Range<usize>, usize) {
+    pub fn window(vae: &VaeConfig, frame: usize) -> (Range<usize>, usize) {
         let ratio = vae.temporal_compression_ratio;
         match frame.div_ceil(ratio) {
             0 => (0..1, 0),
@@ -140,22 +146,59 @@ impl FaceTarget {
 }
 
 impl IdentityLoss {
-    /// `1 − cos(q_face, F_id(D(x̂₀)))` of one sample, `[1]`; `None` where the landmarks are one point.
+    /// `1 − cos(q_face, F_id(D(x̂₀)))` of one sample, `[1]`; `None` where the landmarks are one point, or the face does not
+    /// fit into a square of `side` latents (0: whatever its size).
     ///
     /// # Shapes
     /// - denoised: `[1, frames, channels, height, width]`, scaled
-    pub fn forward(&self, denoised: Tensor<5>, target: &FaceTarget) -> Option<Tensor<1>> {
+    pub fn forward(&self, denoised: Tensor<5>, target: &FaceTarget, side: usize) -> Option<Tensor<1>> {
+        let chip = self.recogniser.chip();
         let window = target.latent_frames.clone();
         let latents = vae_layout_from_denoiser(denoised.narrow(1, window.start, window.len()));
+        let [_, _, _, rows, columns] = latents.dims();
+        let ratio = self.vae.spatial_compression_ratio();
+        let seen = seen_by(&chip.from_image(&target.landmarks)?, chip.size());
+        let [across, down] = [(0, columns), (1, rows)].map(|(axis, length)| around(seen[axis], ratio, length, side));
+        let (across, down) = (across?, down?);
+        let latents = latents.narrow(3, down.start, down.len()).narrow(4, across.start, across.len());
+        let landmarks =
+            target.landmarks.map(|[x, y]| [x - (across.start * ratio) as f32, y - (down.start * ratio) as f32]);
         let frames = self.decoder.forward(self.vae.unscale(latents), &mut CausalState::new(1));
         // [1, 3, frames, height, width] to [3, height, width]
         let frame: Tensor<3> = frames.narrow(2, target.frame, 1).squeeze_dim::<4>(2).squeeze_dim(0);
         let [_, height, width] = frame.dims();
-        let chip = self.recogniser.chip();
-        let sampler = Sampler::new(&chip.from_image(&target.landmarks)?, chip.size(), width, height)?;
+        let sampler = Sampler::new(&chip.from_image(&landmarks)?, chip.size(), width, height)?;
         let chip = sampler.sample((frame + 1.0) * 127.5);
         Some(cosine_distance(self.recogniser.embed(chip.unsqueeze()), target.embedding.clone()))
     }
+}
+
+/// Least and greatest coordinate, across and down, of what a chip shows, in pixels of the image.
+fn seen_by([[a, b, x_shift], [c, d, y_shift]]: &Similarity, size: usize) -> [[f64; 2]; 2] {
+    let (determinant, last) = (a * d - b * c, (size - 1) as f64);
+    let corners = [[0.0, 0.0], [last, 0.0], [0.0, last], [last, last]].map(|[x, y]| {
+        let (x, y) = (x - x_shift, y - y_shift);
+        [(d * x - b * y) / determinant, (a * y - c * x) / determinant]
+    });
+    [0, 1].map(|axis| {
+        let ends = corners.iter().map(|corner| corner[axis]);
+        [ends.clone().fold(f64::INFINITY, f64::min), ends.fold(f64::NEG_INFINITY, f64::max)]
+    })
+}
+
+/// The latents that show what lies between two pixels, with equal margins up to `side` of them; all of the `length` there
+/// are where `side` is 0. `None` where they are more than `side`.
+fn around([low, high]: [f64; 2], ratio: usize, length: usize, side: usize) -> Option<Range<usize>> {
+    if side == 0 || side >= length {
+        return Some(0..length);
+    }
+    // What lies outside the image is black whatever is decoded. A pixel is mixed from the two around it.
+    let end = (length * ratio) as f64;
+    let first = low.floor().clamp(0.0, end - 1.0) as usize / ratio;
+    let last = (high.floor() + 1.0).clamp(0.0, end - 1.0) as usize / ratio;
+    let margin = side.checked_sub(last + 1 - first)?;
+    let start = first.saturating_sub(margin / 2).min(length - side);
+    Some(start..start + side)
 }
 
 /// `1 − cos(a, b)` of rows, `[batch]`.

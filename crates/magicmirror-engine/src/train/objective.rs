@@ -12,7 +12,7 @@ use magicmirror_models::vae::VaeDecoder;
 use magicmirror_models::weights::Precision;
 use serde::{Deserialize, Serialize};
 
-use super::cache::Cache;
+use super::cache::{Cache, CacheKey};
 use super::item::{Bucket, Cached, Item};
 use super::loss::{FaceTarget, IdentityLoss, LossConfig};
 use super::prepare::Preparation;
@@ -201,8 +201,14 @@ impl<'a> AdapterObjective<'a> {
 }
 
 impl Objective for AdapterObjective<'_> {
-    fn parameters(&self) -> Vec<Parameter> {
-        self.initial.clone()
+    fn parameters(&mut self) -> Vec<Parameter> {
+        std::mem::take(&mut self.initial)
+    }
+
+    fn examples(&self) -> String {
+        let items = self.sources.iter().flat_map(|(_, items)| items);
+        let keys = items.flat_map(|item| [&item.latents, &item.text]).map(|key| key.as_str().as_bytes());
+        CacheKey::new(&keys.collect::<Vec<_>>()).as_str().to_owned()
     }
 
     fn set_parameters(&mut self, parameters: &[Parameter]) {

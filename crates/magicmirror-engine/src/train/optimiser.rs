@@ -41,6 +41,11 @@ impl Parameter {
         if self.average.is_empty() { &self.values } else { &self.average }
     }
 
+    /// Whether all values are numbers.
+    pub(super) fn is_finite(&self) -> bool {
+        self.values.par_chunks(CHUNK).all(|values| values.iter().all(|value| value.is_finite()))
+    }
+
     /// A copy whose values are those exported, for looking at the model; moments are left out.
     pub(super) fn as_exported(&self) -> Self {
         let values = self.exported().to_vec();

@@ -22,6 +22,11 @@ const F32: u64 = 4;
 /// fused operations keep less: at most 31.
 const BLOCK_TENSORS: u64 = 40;
 
+/// Bytes of one tensor of scores at most, and how many are alive at once on the way back, where attention goes by blocks of
+/// queries (`nn/kernels/in_blocks.rs` of magicmirror-models); on the CPU they never leave the cache.
+const SCORES: u64 = 256 << 20;
+const SCORE_TENSORS: u64 = 5;
+
 /// Tensors of the decoder's largest size (full frames, fewest channels) that its graph and convolutions hold: a bound for all
 /// devices. Measured on the CPU, for each further pixel: 117 with Burn's convolutions, which other devices run; with our
 /// own 50 for an image and 53 for a clip (`decoder_gradients` in `tests/memory`).
@@ -32,7 +37,7 @@ const DECODER_TENSORS: u64 = 120;
 pub struct TrainingPlan {
     /// On each device: what, and bytes.
     pub device: Vec<(&'static str, u64)>,
-    /// In main memory, once for all devices.
+    /// In main memory, for all devices together.
     pub host: Vec<(&'static str, u64)>,
     /// Tokens of the largest sample: text, video, face.
     pub tokens: [u64; 3],
@@ -41,7 +46,7 @@ pub struct TrainingPlan {
 }
 
 impl TrainingPlan {
-    /// Of a run whose largest samples have so many frames and reference photos and one of these sizes.
+    /// Of a run on so many devices whose largest samples have so many frames and reference photos and one of these sizes.
     ///
     /// # Errors
     /// When a configuration cannot be read.
@@ -52,6 +57,7 @@ impl TrainingPlan {
         optimiser: &OptimiserConfig,
         sizes: &[FrameSize],
         [frames, references]: [usize; 2],
+        devices: usize,
     ) -> Result<Self, EngineError> {
         let backbone = Backbone::open(&model.backbone)?;
         let adapter = AdapterConfig::load(&model.adapter)?;
@@ -67,20 +73,30 @@ impl TrainingPlan {
             if adapter.modules.structure_branch { (references * adapter.face_perceiver.tokens) as u64 } else { 0 };
         let one = (text + video + face) * backbone.dit.width() as u64 * F32 * run.micro_batch as u64;
 
+        let samples = run.batch.div_ceil(devices.max(1));
+        let gradients = if samples > run.micro_batch {
+            ("gradients of the adapter and their sum, f32", 2 * trained.elements() * F32)
+        } else {
+            ("gradients of the adapter, f32", trained.elements() * F32)
+        };
         let mut device = vec![
             ("frozen transformer", frozen.bytes(model.dtype)),
             ("adapter, f32", trained.elements() * F32),
-            ("gradients of the adapter, f32", trained.elements() * F32),
+            gradients,
             ("inputs of all blocks, f32", one * backbone.dit.num_layers as u64),
         ];
-        let mut graph = ("one block under autodiff, f32", one * BLOCK_TENSORS);
+        let all_scores = (text + video + face).pow(2) * backbone.dit.num_attention_heads as u64 * F32;
+        let scores = SCORE_TENSORS * SCORES.min(all_scores * run.micro_batch as u64);
+        let mut graph = ("one block under autodiff, f32", one * BLOCK_TENSORS + scores);
         if loss.identity_weight > 0.0 {
             let decoder = Count::of(|params| VaeDecoder::new(&backbone.vae, params));
             device.push(("frozen decoder", decoder.bytes(model.dtype)));
             let decoded = if frames == 1 { 1 } else { 2 * backbone.vae.temporal_compression_ratio as u64 };
             let channels = backbone.vae.block_out_channels.first().copied().unwrap_or(1) as u64;
             // The decoder's graph is gone before the first block is run again.
-            let decoder = decoded * channels * pixels as u64 * F32 * DECODER_TENSORS;
+            let square = (loss.identity_side * backbone.spatial_compression()).pow(2);
+            let pixels = if square > 0 { pixels.min(square) } else { pixels };
+            let decoder = decoded * channels * pixels as u64 * F32 * DECODER_TENSORS * run.micro_batch as u64;
             if decoder > graph.1 {
                 graph = ("decoder under autodiff, f32", decoder);
             }
@@ -89,7 +105,7 @@ impl TrainingPlan {
         let mut host = vec![
             ("masters, f32", trained.elements() * F32),
             ("both moments, f32", trained.elements() * F32 * 2),
-            ("gradients on their way, f32", trained.elements() * F32),
+            ("gradients of all devices on their way, f32", trained.elements() * F32 * devices.max(1) as u64),
         ];
         if optimiser.average_decay > 0.0 {
             host.push(("moving average, f32", trained.elements() * F32));
@@ -114,10 +130,9 @@ impl fmt::Display for TrainingPlan {
         let [frozen, trained] = self.parameters.map(|count| count as f64 / 1e6);
         writeln!(f, "{frozen:.0} M parameters frozen, {trained:.0} M trained")?;
         writeln!(f, "a sample has {text} text, {video} video and {face} face tokens")?;
-        for (place, lines, total) in [
-            ("on each device", &self.device, self.device_total()),
-            ("in main memory, once", &self.host, self.host_total()),
-        ] {
+        for (place, lines, total) in
+            [("on each device", &self.device, self.device_total()), ("in main memory", &self.host, self.host_total())]
+        {
             writeln!(f, "{place}:")?;
             for (what, bytes) in lines {
                 writeln!(f, "  {:>10}  {what}", Bytes(*bytes).to_string())?;

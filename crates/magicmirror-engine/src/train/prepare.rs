@@ -164,23 +164,8 @@ impl<'a> Preparation<'a> {
 
     fn put_faces(&self, key: &CacheKey, example: &Example, faces: &[Option<TargetFace>]) -> Result<(), EngineError> {
         let (scale, ratio) = (self.backbone.spatial_compression(), self.backbone.vae.temporal_compression_ratio);
-        let (width, height) = example.frames[0].dimensions();
-        let (columns, rows) = (width as usize / scale, height as usize / scale);
-        let frames = example.frames.len();
-        let latent_frames = (frames - 1) / ratio + 1;
-        let mut region = vec![0f32; latent_frames * rows * columns];
-        for (frame, face) in faces.iter().enumerate() {
-            let Some(face) = face else { continue };
-            // The first latent frame stands for one frame, all others for `ratio`.
-            let (latent, share) = if frame == 0 { (0, 1.0) } else { (frame.div_ceil(ratio), ratio as f32) };
-            let cells = &mut region[latent * rows * columns..(latent + 1) * rows * columns];
-            for (pixel, covered) in face.mask.iter().enumerate() {
-                let (row, column) = (pixel / width as usize / scale, pixel % width as usize / scale);
-                if row < rows && column < columns {
-                    cells[row * columns + column] += f32::from(*covered) / 255.0 / (share * (scale * scale) as f32);
-                }
-            }
-        }
+        let size = example.frames[0].dimensions();
+        let (region, [latent_frames, rows, columns]) = TargetFace::region(faces, size, scale, ratio);
         let landmarks: Vec<f32> = faces
             .iter()
             .flat_map(|face| face.as_ref().map_or([[f32::NAN; 2]; 5], |face| face.landmarks))
@@ -190,7 +175,7 @@ impl<'a> Preparation<'a> {
             key,
             &[
                 ("region", TensorData::new(region, [1, latent_frames, 1, rows, columns])),
-                ("landmarks", TensorData::new(landmarks, [frames, 5, 2])),
+                ("landmarks", TensorData::new(landmarks, [faces.len(), 5, 2])),
             ],
         )
     }

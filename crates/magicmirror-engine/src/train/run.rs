@@ -21,11 +21,19 @@ use super::survey::begin_list;
 use super::{GuardConfig, Losses, OptimiserConfig, RunConfig, TrainError};
 use crate::EngineError;
 use crate::event::{Control, Event, Stage, Training};
+use crate::files::read_text;
 
 /// What is trained, and by which loss. The run loop does all else.
 pub trait Objective: Sync {
-    /// The trained parameters as they are at the start of a run, in a fixed order.
-    fn parameters(&self) -> Vec<Parameter>;
+    /// The trained parameters as they are at the start of a run, in a fixed order. Asked once: they are held by the
+    /// optimiser from then on, and need not be kept.
+    fn parameters(&mut self) -> Vec<Parameter>;
+
+    /// SHA-256 of what is learnt from, in its order; empty where that is no data set. A run is gone on with on the same data
+    /// only.
+    fn examples(&self) -> String {
+        String::new()
+    }
 
     /// Takes over new values for all of them, on every replica.
     fn set_parameters(&mut self, parameters: &[Parameter]);
@@ -117,11 +125,21 @@ impl<C: Serialize> RunRequest<'_, C> {
         control: &mut Control<'_>,
         prepare: impl FnOnce(&Path, &mut Control<'_>) -> Result<O, EngineError>,
     ) -> Result<Finished, EngineError> {
+        let folder = self.open()?;
+        let list = begin_list(self.folder)?;
+        let mut objective = prepare(&list, control)?;
+        let skipped = read_text(&list)?.lines().count();
+        if skipped > 0 {
+            control.warn(format!("{skipped} examples are broken and left out: {} says why", list.display()));
+        }
+        train_in(&folder, &mut objective, self, control)
+    }
+
+    /// Checks the configuration, and locks the folder until the end of the run.
+    fn open(&self) -> Result<RunFolder, EngineError> {
         self.run.validate()?;
         self.optimiser.validate()?;
-        RunFolder::open(self.folder, self.resume, &self.about(&resolved(self.config)))?;
-        let mut objective = prepare(&begin_list(self.folder)?, control)?;
-        train(&mut objective, self, control)
+        RunFolder::open(self.folder, self.resume, &self.about(&resolved(self.config)))
     }
 
     fn about<'b>(&'b self, config: &'b Table) -> About<'b> {
@@ -151,12 +169,16 @@ pub fn train<O: Objective, C: Serialize>(
     request: &RunRequest<'_, C>,
     control: &mut Control<'_>,
 ) -> Result<Finished, EngineError> {
-    request.run.validate()?;
-    request.optimiser.validate()?;
-    let config = resolved(request.config);
-    let about = request.about(&config);
-    let folder = RunFolder::open(request.folder, request.resume, &about)?;
-    folder.begin(&about)?;
+    train_in(&request.open()?, objective, request, control)
+}
+
+fn train_in<O: Objective, C: Serialize>(
+    folder: &RunFolder,
+    objective: &mut O,
+    request: &RunRequest<'_, C>,
+    control: &mut Control<'_>,
+) -> Result<Finished, EngineError> {
+    folder.begin(&request.about(&resolved(request.config)), &objective.examples())?;
     let checkpoints = Checkpoints::new(&folder.path);
     let mut optimiser = Optimiser::new(request.optimiser.clone(), objective.parameters());
     let mut state = State { step: 0, guard: Guard::default() };
@@ -189,16 +211,20 @@ impl<O: Objective, C> Run<'_, '_, O, C> {
         let (started, first) = (Instant::now(), self.state.step);
         let mut saved = None;
         while self.state.step < steps {
-            let Some(loss) = self.step(control.cancelled())? else { break };
-            self.progress(loss, first, started, control);
-            let step = self.state.step;
-            if validate_every > 0 && (step.is_multiple_of(validate_every) || step == steps) {
-                self.validate(control)?;
+            let Some(done) = self.step(control.cancelled())? else { break };
+            self.progress(done, first, started, control);
+            // What is made during a spike is no better than what is there.
+            if self.state.guard.spikes > 0 {
+                continue;
             }
-            let due = step.is_multiple_of(checkpoint_every) || step == steps;
-            // A checkpoint made during a spike would push out a good one.
-            if due && self.state.guard.spikes == 0 {
+            let step = self.state.step;
+            let due = |every| step.is_multiple_of(every) || step == steps;
+            // First the checkpoint: a validation may fail.
+            if due(checkpoint_every) {
                 saved = Some((step, self.save()?));
+            }
+            if validate_every > 0 && due(validate_every) {
+                self.validate(control)?;
             }
         }
         let checkpoint = match saved {
@@ -210,7 +236,7 @@ impl<O: Objective, C> Run<'_, '_, O, C> {
     }
 
     /// One optimiser step; `None` if the run should stop before it.
-    fn step(&mut self, cancelled: &AtomicBool) -> Result<Option<f64>, EngineError> {
+    fn step(&mut self, cancelled: &AtomicBool) -> Result<Option<Done>, EngineError> {
         let started = Instant::now();
         let (run, step) = (self.request.run, self.state.step);
         let Some(Sum { mut gradients, losses }) = accumulate(&*self.objective, &self.pools, step, run, cancelled)?
@@ -219,21 +245,26 @@ impl<O: Objective, C> Run<'_, '_, O, C> {
         };
         let loss = losses.mean(Losses::TOTAL).unwrap_or(f64::NAN);
         let norm = global_norm(&gradients);
-        self.guard(loss, norm)?;
-        let clip = self.request.optimiser.clip_norm;
-        if clip > 0.0 && norm > clip {
-            scale(&mut gradients, (clip / norm) as f32);
-        }
+        let accepted = self.guard(loss, norm);
         let part = self.request.optimiser.part_of_rate(step, run.steps);
-        self.optimiser.update(&gradients, part);
-        self.objective.set_parameters(self.optimiser.parameters());
-        self.state.step += 1;
+        if accepted.is_ok() {
+            let clip = self.request.optimiser.clip_norm;
+            if clip > 0.0 && norm > clip {
+                scale(&mut gradients, (clip / norm) as f32);
+            }
+            self.optimiser.update(&gradients, part);
+            self.objective.set_parameters(self.optimiser.parameters());
+            self.state.step += 1;
+        }
         let mut scalars: Vec<(String, f64)> = losses.means().map(|(name, mean)| (name.to_owned(), mean)).collect();
         scalars.push(("gradient_norm".into(), norm));
-        scalars.push(("learning_rate".into(), self.request.optimiser.learning_rate * part));
+        let learning_rate = self.request.optimiser.learning_rate * part;
+        scalars.push(("learning_rate".into(), learning_rate));
         scalars.push(("seconds".into(), started.elapsed().as_secs_f64()));
-        self.metrics.write(self.state.step, &scalars)?;
-        Ok(Some(loss))
+        // The step that stops the run as well: it is what one wants to see then.
+        self.metrics.write(step + 1, &scalars)?;
+        accepted?;
+        Ok(Some(Done { loss, gradient_norm: norm, learning_rate }))
     }
 
     /// Stops before the update where the loss or the gradients have gone wrong.
@@ -273,26 +304,42 @@ impl<O: Objective, C> Run<'_, '_, O, C> {
         Ok(())
     }
 
+    /// Writes checkpoint and model; during a spike the last good checkpoint stays beside those to be kept.
     fn save(&self) -> Result<PathBuf, EngineError> {
-        let folder = self.checkpoints.save(self.state, &self.optimiser, self.request.run.keep)?;
+        let (step, checkpoint) = (self.state.step, self.checkpoints.latest());
+        if !self.optimiser.parameters().iter().all(Parameter::is_finite) {
+            return Err(TrainError::NotFinite { what: "a weight", step, checkpoint }.into());
+        }
+        let keep = self.request.run.keep + usize::from(self.state.guard.spikes > 0);
+        let folder = self.checkpoints.save(self.state, &self.optimiser, keep)?;
         self.objective.export(&self.model, self.optimiser.parameters())?;
         Ok(folder)
     }
 
-    fn progress(&self, loss: f64, first: u64, started: Instant, control: &mut Control<'_>) {
+    fn progress(&self, done: Done, first: u64, started: Instant, control: &mut Control<'_>) {
         let RunConfig { steps, batch, log_every, .. } = *self.request.run;
         let step = self.state.step;
         let seconds = started.elapsed().as_secs_f64().max(f64::MIN_POSITIVE);
         let each = seconds / (step - first) as f64;
+        let Done { loss, gradient_norm, learning_rate } = done;
         control.emit(Event::Training(Training {
             step,
             steps,
             loss,
+            gradient_norm,
+            learning_rate,
             samples_per_second: batch as f64 / each,
             seconds_left: each * (steps - step) as f64,
             milestone: step.is_multiple_of(log_every) || step == steps,
         }));
     }
+}
+
+/// What is said of a step.
+struct Done {
+    loss: f64,
+    gradient_norm: f64,
+    learning_rate: f64,
 }
 
 /// Mean gradients, in main memory, and losses.
@@ -376,5 +423,59 @@ fn add(sum: &mut Vec<Option<Vec<f32>>>, other: Vec<Option<Vec<f32>>>) {
             (None, other) => *sum = other,
             (Some(_), None) => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::drawn::short_run;
+    use super::*;
+
+    enum Never {}
+
+    impl Objective for Never {
+        fn parameters(&mut self) -> Vec<Parameter> {
+            match *self {}
+        }
+
+        fn set_parameters(&mut self, _: &[Parameter]) {
+            match *self {}
+        }
+
+        fn micro_batch(&self, _: usize, _: u64, _: &[usize], _: &RunConfig) -> Result<MicroBatch, EngineError> {
+            match *self {}
+        }
+
+        fn export(&self, _: &Path, _: &[Parameter]) -> Result<(), EngineError> {
+            match *self {}
+        }
+    }
+
+    #[test]
+    fn the_folder_is_locked_while_examples_are_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let config: Table = short_run(1, 1, 1e-3).parse().unwrap();
+        let (run, optimiser) =
+            (config["run"].clone().try_into().unwrap(), config["optimiser"].clone().try_into().unwrap());
+        let request = RunRequest {
+            kind: "never",
+            folder: folder.path(),
+            resume: false,
+            config: &config,
+            run: &run,
+            optimiser: &optimiser,
+            guard: &GuardConfig::default(),
+            weights: BTreeMap::new(),
+        };
+        let (cancelled, mut listener) = (AtomicBool::new(false), |_| ());
+        let mut control = Control::new(&mut listener, &cancelled);
+        let mut second = None;
+        let result = request.start(&mut control, |_, control| -> Result<Never, _> {
+            second = request.start(control, |_, _| -> Result<Never, _> { panic!("it was let in") }).err();
+            Err(EngineError::Cancelled)
+        });
+        assert!(matches!(result, Err(EngineError::Cancelled)), "{result:?}");
+        assert!(matches!(second, Some(EngineError::Train(TrainError::Locked { .. }))), "{second:?}");
+        assert!(request.start(&mut control, |_, _| -> Result<Never, _> { Err(EngineError::Cancelled) }).is_err());
     }
 }

@@ -1,11 +1,27 @@
 //! Which reader opens a data set.
 
+use super::TrainError;
 use super::album::{Album, MANIFEST};
 use super::data::{Examples, SourceConfig};
 use super::objective::WeightedExamples;
 use super::people::People;
 use crate::EngineError;
 use crate::dataset::{Kind, Split};
+
+/// Checks that there is a data set, and how often each is drawn.
+///
+/// # Errors
+/// When there is none, or a weight is no positive number.
+pub(super) fn check(key: &'static str, sources: &[SourceConfig]) -> Result<(), TrainError> {
+    let out_of_range = |value, rule| Err(TrainError::OutOfRange { key, value, rule });
+    if sources.is_empty() {
+        return out_of_range("[]".into(), "name a data set, as [{ path = \"data/people\" }]");
+    }
+    match sources.iter().find(|source| !(source.weight.is_finite() && source.weight > 0.0)) {
+        Some(source) => out_of_range(format!("weight = {}", source.weight), "have weights that are numbers above 0"),
+        None => Ok(()),
+    }
+}
 
 /// Opens data sets to train on: images where one frame is trained, else clips.
 ///

@@ -73,16 +73,21 @@ impl<D: StageData> StageConfig<D> {
         self.run.validate()?;
         self.optimiser.validate()?;
         self.loss.validate()?;
+        let most_bad = self.data.most_bad();
+        if !(0.0..=1.0).contains(&most_bad) {
+            let (key, value) = ("data.most_bad", most_bad.to_string());
+            return Err(TrainError::OutOfRange { key, value, rule: "be 0 to 1" });
+        }
         self.data.validate()
     }
 
-    /// The memory that such a run needs.
+    /// The memory that such a run needs on so many devices.
     ///
     /// # Errors
     /// When a model's configuration cannot be read.
-    pub fn plan(&self) -> Result<TrainingPlan, EngineError> {
+    pub fn plan(&self, devices: usize) -> Result<TrainingPlan, EngineError> {
         let Self { model, data, loss, run, optimiser, .. } = self;
-        TrainingPlan::new(model, loss, run, optimiser, data.sizes(), data.largest())
+        TrainingPlan::new(model, loss, run, optimiser, data.sizes(), data.largest(), devices)
     }
 }
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::objective::WeightedExamples;
 use super::stage::{StageConfig, StageData};
-use super::{FrameSize, SourceConfig, TrainError};
+use super::{FrameSize, SourceConfig, TrainError, sources};
 use crate::EngineError;
 
 /// Configuration of `train image`.
@@ -31,11 +31,11 @@ impl StageData for ImageData {
     const KIND: &'static str = "image";
 
     fn validate(&self) -> Result<(), TrainError> {
-        Ok(())
+        sources::check("data.images", &self.images)
     }
 
     fn examples(&self) -> Result<Vec<WeightedExamples>, EngineError> {
-        super::sources::open(&self.images, 1, None)
+        sources::open(&self.images, 1, None)
     }
 
     fn largest(&self) -> [usize; 2] {

@@ -54,7 +54,10 @@ impl StageData for VideoData {
             let rule = "be at least 0 and below 1, and above 0 exactly where data.images names data sets";
             return out_of_range("data.image_share", image_share.to_string(), rule);
         }
-        Ok(())
+        if !images.is_empty() {
+            sources::check("data.images", images)?;
+        }
+        sources::check("data.clips", &self.clips)
     }
 
     fn examples(&self) -> Result<Vec<WeightedExamples>, EngineError> {

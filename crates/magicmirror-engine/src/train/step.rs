@@ -175,7 +175,7 @@ impl Networks {
             let level = NoiseLevel::at(&self.schedule, sample.timestep);
             let one = |tensor: &Tensor<5>| tensor.clone().narrow(0, index, 1);
             let denoised = level.denoised(one(&inputs.noisy), one(&velocity));
-            if let Some(distance) = identity.forward(denoised, face) {
+            if let Some(distance) = identity.forward(denoised, face, config.identity_side) {
                 losses.add("loss/identity", each(&distance)[0], 1);
                 loss = loss + distance * (config.identity_weight / samples.len() as f64);
             }

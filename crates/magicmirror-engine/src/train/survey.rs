@@ -7,11 +7,13 @@ use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 use serde_json::json;
+use sha2::{Digest, Sha256};
 
 use super::TrainError;
 use super::data::{Example, Examples};
 use crate::EngineError;
 use crate::event::{Control, Stage};
+use crate::files::hex;
 
 /// Examples that are read between two looks at the wish to stop.
 const AT_ONCE: usize = 64;
@@ -148,6 +150,16 @@ impl<'a> Sound<'a> {
 
     pub(super) fn len(&self) -> usize {
         self.indices.len()
+    }
+
+    /// SHA-256 of their names, in order.
+    pub(super) fn hash(&self) -> String {
+        let mut hasher = Sha256::new();
+        for index in &self.indices {
+            hasher.update(self.examples.key(*index));
+            hasher.update([0]);
+        }
+        hex(&hasher.finalize())
     }
 
     /// # Errors

@@ -280,8 +280,12 @@ impl<'a> VaeObjective<'a> {
 }
 
 impl Objective for VaeObjective<'_> {
-    fn parameters(&self) -> Vec<Parameter> {
-        self.initial.clone()
+    fn parameters(&mut self) -> Vec<Parameter> {
+        std::mem::take(&mut self.initial)
+    }
+
+    fn examples(&self) -> String {
+        self.pictures.hash() + &self.clips.hash()
     }
 
     fn set_parameters(&mut self, parameters: &[Parameter]) {

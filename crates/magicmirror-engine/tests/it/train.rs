@@ -30,8 +30,11 @@ struct Fit {
     set: ParameterSet,
     initial: Vec<Parameter>,
     seed: u64,
-    /// The loss becomes not a number from this step (from 0) on.
+    /// From this step (from 0) on the loss is `broken` times as large.
     broken_from: u64,
+    broken: f32,
+    /// What it learns from.
+    examples: &'static str,
     validated: AtomicU64,
 }
 
@@ -44,13 +47,26 @@ impl Fit {
         });
         let (set, initial) = ParameterSet::new(&line, &names);
         let validated = AtomicU64::new(0);
-        Self { replicas: vec![line; replicas], set, initial, seed, broken_from: u64::MAX, validated }
+        Self {
+            replicas: vec![line; replicas],
+            set,
+            initial,
+            seed,
+            broken_from: u64::MAX,
+            broken: f32::NAN,
+            examples: "a",
+            validated,
+        }
     }
 }
 
 impl Objective for Fit {
-    fn parameters(&self) -> Vec<Parameter> {
+    fn parameters(&mut self) -> Vec<Parameter> {
         self.initial.clone()
+    }
+
+    fn examples(&self) -> String {
+        self.examples.into()
     }
 
     fn set_parameters(&mut self, parameters: &[Parameter]) {
@@ -80,7 +96,7 @@ impl Objective for Fit {
         let y = x.matmul(line.weight.val().transpose()) + line.bias.val().unsqueeze();
         let mut loss = (y - target).powf_scalar(2.0).mean();
         if step >= self.broken_from {
-            loss = loss * f32::NAN;
+            loss = loss * self.broken;
         }
         let mut gradients = self.set.gradients();
         self.set.add(line, &loss.backward(), &mut gradients);
@@ -272,6 +288,45 @@ fn a_loss_that_is_no_number_stops_the_run_and_names_the_last_good_checkpoint() {
     let TrainError::NotFinite { step: 8, checkpoint: Some(checkpoint), .. } = &error else { panic!("{error}") };
     assert!(checkpoint.ends_with("checkpoints/step-00000005"), "{error}");
     assert_eq!(names(&folder.path().join("checkpoints")), ["step-00000005"]);
+    let last = metrics(folder.path()).pop().unwrap();
+    assert_eq!((last["step"].as_u64(), &last["loss"]), (Some(8), &serde_json::Value::Null), "the bad step can be seen");
+}
+
+#[test]
+fn a_loss_that_stays_up_stops_the_run_which_goes_on_where_that_is_called_normal() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = config(20);
+    config.run.keep = 1;
+    config.run.validate_every = 1;
+    config.guard = GuardConfig { spike_factor: 20.0, spike_patience: 6, window: 5 };
+    let broken = || Fit { broken_from: 9, broken: 1e4, ..Fit::new(1, 3) };
+    let mut fit = broken();
+    let error = train_error(run(&mut fit, &config, folder.path(), false, None));
+    let TrainError::LossSpike { step: 15, steps: 6, checkpoint: Some(checkpoint), .. } = &error else {
+        panic!("{error}")
+    };
+    // Steps 10 and 15 are spikes, whose checkpoints would have taken its place.
+    assert!(checkpoint.ends_with("checkpoints/step-00000005"), "{error}");
+    assert_eq!(names(&folder.path().join("checkpoints")), ["step-00000005"]);
+    assert_eq!(fit.validated.load(Ordering::Relaxed), 9, "nor is their model looked at");
+
+    // Who stops it during a spike keeps both.
+    run(&mut broken(), &config, folder.path(), true, Some(12)).unwrap();
+    assert_eq!(names(&folder.path().join("checkpoints")), ["step-00000005", "step-00000012"]);
+    config.guard.spike_factor = 0.0;
+    assert!(run(&mut broken(), &config, folder.path(), true, None).unwrap().complete);
+}
+
+#[test]
+fn weights_that_are_no_numbers_are_not_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = config(20);
+    // Loss and gradient of the first step are still numbers; its update is none.
+    config.optimiser.learning_rate = 1e39;
+    config.optimiser.warmup_steps = 0;
+    let error = train_error(run(&mut Fit::new(1, 3), &config, folder.path(), false, Some(1)));
+    assert!(matches!(error, TrainError::NotFinite { what: "a weight", step: 1, .. }), "{error}");
+    assert!(!folder.path().join("checkpoints").exists() && !folder.path().join("model").exists());
 }
 
 #[test]
@@ -305,6 +360,16 @@ fn a_changed_configuration_is_refused_with_its_keys() {
     let keys: Vec<&str> = changes.iter().map(|change| change.key.as_str()).collect();
     assert_eq!(keys, ["optimiser.learning_rate", "run.steps"], "keep does not change what is trained");
     assert!(error.to_string().contains("optimiser.learning_rate: was 0.05, is now 0.1"), "{error}");
+}
+
+#[test]
+fn other_examples_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    run(&mut Fit::new(1, 3), &config(20), folder.path(), false, Some(5)).unwrap();
+    let mut fit = Fit { examples: "b", ..Fit::new(1, 3) };
+    let error = train_error(run(&mut fit, &config(20), folder.path(), true, None));
+    assert!(error.to_string().contains(r#"examples: was "a", is now "b""#), "{error}");
+    run(&mut Fit::new(1, 3), &config(20), folder.path(), true, None).unwrap();
 }
 
 #[test]

@@ -98,7 +98,7 @@ impl Lab {
                 cache: self.path("cache"),
                 most_bad: 0.3,
             },
-            loss: LossConfig { region_probability: 0.5, identity_weight: 0.1, identity_min_alpha: 0.3 },
+            loss: LossConfig { identity_min_alpha: 0.3, ..LossConfig::default() },
             run: RunConfig {
                 seed: 1,
                 steps,

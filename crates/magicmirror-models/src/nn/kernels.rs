@@ -8,6 +8,7 @@ mod convolution;
 mod elementwise;
 mod extension;
 mod group_norm;
+mod in_blocks;
 mod layer_norm;
 mod linear;
 mod math;
@@ -25,6 +26,7 @@ pub(super) use convolution::ConvolutionOptions;
 use elementwise::Activation;
 use extension::{FusedOps, Optional};
 pub(super) use group_norm::GroupNormOptions;
+use in_blocks::AttentionInBlocks;
 
 /// `x · σ(x)`.
 pub(super) fn silu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
@@ -251,9 +253,24 @@ pub(super) fn attention(
         let [query, key, value] = [query, key, value].map(Tensor::into_dispatch);
         let bias = bias.map_or(Optional::Absent, |bias| Optional::Given(bias.into_dispatch()));
         Tensor::from_dispatch(Dispatch::blocked_attention(query, key, value, bias, scale))
+    } else if cfg!(feature = "gpu") && !is_on_flex(&query) {
+        attention_in_blocks(query, key, value, bias, scale, in_blocks::rows(batch * heads, keys))
     } else {
         plain_attention(query, key, value, bias, scale)
     }
+}
+
+fn attention_in_blocks(
+    query: Tensor<4>,
+    key: Tensor<4>,
+    value: Tensor<4>,
+    bias: Option<Tensor<4>>,
+    scale: f64,
+    rows: usize,
+) -> Tensor<4> {
+    let [query, key, value] = [query, key, value].map(Tensor::into_dispatch);
+    let bias = bias.map_or(Optional::Absent, |bias| Optional::Given(bias.into_dispatch()));
+    Tensor::from_dispatch(Dispatch::attention_in_blocks(query, key, value, bias, scale, rows))
 }
 
 fn plain_attention(

@@ -343,28 +343,26 @@ fn arcface_agrees_with_onnxruntime() {
     }
 }
 
-#[test]
-fn gradient_of_arcface_agrees_with_finite_differences() {
-    let device = Device::flex().autodiff();
-    let net = IResNet::load(&golden("iresnet_folded/model.onnx"), &device).unwrap();
-    let chips = both_crops().narrow(0, 0, 1);
+/// Slopes of a weighted sum of the embedding of `chips` along their gradient, and along random directions.
+fn check_gradient(chips: &Tensor<4>, width: usize, embed: impl Fn(Tensor<4>) -> Tensor<2>) {
+    let dims = chips.dims();
     let mut random = ChaCha8Rng::seed_from_u64(2);
-    let mut directions = |shape: [usize; 4]| {
-        let values: Vec<f32> = (0..shape.iter().product()).map(|_| random.random_range(-1.0..1.0)).collect();
-        Tensor::<4>::from_data(TensorData::new(values, shape), &Device::flex())
+    let mut direction = || {
+        let values: Vec<f32> = (0..dims.iter().product()).map(|_| random.random_range(-1.0..1.0)).collect();
+        Tensor::<4>::from_data(TensorData::new(values, dims), &Device::flex())
     };
-    let weights: Vec<f32> = (0..20).map(|i| 1.0 - 0.1 * i as f32).collect();
+    let weights: Vec<f32> = (0..width).map(|i| 1.0 - 0.1 * (i % 20) as f32).collect();
     let value = |chips: Tensor<4>| {
-        let embedding = net.forward(Tensor::from_inner(chips)).into_data().try_into_vec::<f32>().unwrap();
+        let embedding = embed(Tensor::from_inner(chips)).into_data().try_into_vec::<f32>().unwrap();
         embedding.iter().zip(&weights).map(|(a, b)| f64::from(a * b)).sum::<f64>()
     };
     let input = Tensor::from_inner(chips.clone()).require_grad();
-    let weighted = net.forward(input.clone()) * Tensor::<1>::from_floats(weights.as_slice(), &device).unsqueeze();
+    let weighted = embed(input.clone()) * Tensor::<1>::from_floats(weights.as_slice(), &input.device()).unsqueeze();
     let gradient = input.grad(&weighted.sum().backward()).unwrap();
     let length = f64::from(gradient.clone().powf_scalar(2.0).sum().sqrt().into_scalar::<f32>());
     // Along the gradient itself, where the slope is its length, and along random directions.
     let mut tried = vec![gradient.clone() * (100.0 / length)];
-    tried.extend([(); 3].map(|()| directions([1, 3, 112, 112])));
+    tried.extend([(); 3].map(|()| direction()));
     for direction in tried {
         let along = f64::from((gradient.clone() * direction.clone()).sum().into_scalar::<f32>());
         let step = 0.01;
@@ -376,6 +374,19 @@ fn gradient_of_arcface_agrees_with_finite_differences() {
             "{along} is not {numeric}, the gradient is {length} long"
         );
     }
+}
+
+#[test]
+fn gradient_of_arcface_agrees_with_finite_differences() {
+    let net = IResNet::load(&golden("iresnet_folded/model.onnx"), &Device::flex().autodiff()).unwrap();
+    check_gradient(&both_crops().narrow(0, 0, 1), 20, |chips| net.forward(chips));
+}
+
+#[test]
+fn gradient_of_dlibs_network_agrees_with_finite_differences() {
+    let net = DlibResNet::load(&asset("face/dlib_resnet.safetensors"), &Device::flex().autodiff()).unwrap();
+    let chips = chip(&Values::open("faces_astronaut.safetensors"), "dlib.chip", 150);
+    check_gradient(&chips.narrow(0, 0, 1), 128, |chips| net.forward(chips));
 }
 
 #[test]

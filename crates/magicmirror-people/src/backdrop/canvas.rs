@@ -4,6 +4,7 @@ use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
 use crate::colour::{Rgb, mix, plus, scale};
+use crate::space::floor;
 
 /// An image that is [`Canvas::ASPECT`] wide and 1 high, `y` downwards.
 pub(super) struct Canvas {
@@ -139,10 +140,10 @@ pub(super) fn noise(seed: u32, x: f32, y: f32) -> f32 {
 }
 
 fn value_noise(seed: u32, x: f32, y: f32) -> f32 {
-    let (left, top) = (x.floor(), y.floor());
+    let (left, top) = (floor(x), floor(y));
     let smooth = |part: f32| part * part * (3.0 - 2.0 * part);
-    let (right, down) = (smooth(x - left), smooth(y - top));
-    let corner = |dx: i32, dy: i32| lattice(seed, left as i32 + dx, top as i32 + dy);
+    let (right, down) = (smooth(x - left as f32), smooth(y - top as f32));
+    let corner = |dx: i32, dy: i32| lattice(seed, left + dx, top + dy);
     let upper = corner(0, 0) + (corner(1, 0) - corner(0, 0)) * right;
     let lower = corner(0, 1) + (corner(1, 1) - corner(0, 1)) * right;
     upper + (lower - upper) * down

@@ -1,6 +1,6 @@
 //! Noise that is the same on every machine.
 
-use crate::space::Vec3;
+use crate::space::{Vec3, floor};
 
 /// A number from 0 to 1 for each point of a lattice.
 pub(super) fn lattice(seed: u32, x: i32, y: i32, z: i32) -> f32 {
@@ -15,12 +15,12 @@ pub(super) fn lattice(seed: u32, x: i32, y: i32, z: i32) -> f32 {
 
 /// Smooth noise around 0, within ±1, whose bumps are 1 wide.
 pub(super) fn smooth(seed: u32, place: Vec3) -> f32 {
-    let floor = place.map(f32::floor);
+    let corner = place.map(floor);
     let share = [0, 1, 2].map(|axis| {
-        let t = place[axis] - floor[axis];
+        let t = place[axis] - corner[axis] as f32;
         t * t * (3.0 - 2.0 * t)
     });
-    let [x, y, z] = floor.map(|value| value as i32);
+    let [x, y, z] = corner;
     let line = |dy: i32, dz: i32| {
         let (a, b) = (lattice(seed, x, y + dy, z + dz), lattice(seed, x + 1, y + dy, z + dz));
         a + (b - a) * share[0]

@@ -1,5 +1,8 @@
 //! Skin: an atlas painted per person, and how it takes light.
 
+use std::cell::RefCell;
+use std::sync::Arc;
+
 use super::atlas::{self, HEIGHT, WIDTH};
 use super::features::{Painter, Spot};
 use super::shading::{SKIN_SOFTNESS, Surface, lit, squared};
@@ -24,7 +27,7 @@ pub(super) fn layer(person: &Person, figure: &Figure) -> Layer {
     };
     let in_atlas = corners.iter().map(|&corner| f32::from(atlas::covers(model.texture()[corner as usize]))).collect();
     let material = Skin {
-        levels: paint(person),
+        levels: painted(person),
         plain: Painter::new(person).plain(),
         in_atlas,
         face: mask(Mask::Face),
@@ -38,7 +41,7 @@ pub(super) fn layer(person: &Person, figure: &Figure) -> Layer {
 
 struct Skin {
     /// The atlas: square roots of colour, gloss, slopes in space (128 is none), wetness; each level half the last.
-    levels: Vec<Vec<[u8; 8]>>,
+    levels: Arc<Atlas>,
     plain: Spot,
     in_atlas: Vec<f32>,
     face: Vec<f32>,
@@ -117,8 +120,26 @@ impl Skin {
     }
 }
 
+type Atlas = Vec<Vec<[u8; 8]>>;
+
+/// The atlas of a person. A thread keeps the one it painted last: the same person is drawn for several pictures in
+/// succession, and painting is half of the work of making a scene ready.
+fn painted(person: &Person) -> Arc<Atlas> {
+    thread_local! {
+        static LAST: RefCell<Option<(Person, Arc<Atlas>)>> = const { RefCell::new(None) };
+    }
+    LAST.with_borrow_mut(|last| match last {
+        Some((of, atlas)) if of == person => Arc::clone(atlas),
+        _ => {
+            let atlas = Arc::new(paint(person));
+            *last = Some((person.clone(), Arc::clone(&atlas)));
+            atlas
+        }
+    })
+}
+
 /// All levels of the atlas of a person.
-fn paint(person: &Person) -> Vec<Vec<[u8; 8]>> {
+fn paint(person: &Person) -> Atlas {
     let painter = Painter::new(person);
     let texels = atlas::texels();
     let relief: Vec<f32> =

@@ -33,9 +33,9 @@ pub(super) enum Train {
         /// Folder of all runs, their videos and scores
         #[arg(long, value_name = "DIR")]
         run: PathBuf,
-        /// cpu, cuda, cuda:N, rocm, rocm:N, vulkan or metal; default: the best one built in
-        #[arg(long, value_name = "DEVICE", env = "MAGICMIRROR_DEVICE")]
-        device: Option<DeviceName>,
+        /// Devices as for the other kinds of training
+        #[arg(long, value_name = "DEVICE", env = "MAGICMIRROR_DEVICE", value_delimiter = ',')]
+        device: Vec<DeviceName>,
     },
 }
 
@@ -76,8 +76,8 @@ impl Train {
             Self::Backbone(run) => run.part(show, &load_config(&run.config, &run.set())?, train_backbone),
             Self::Encoder(run) => run.part(show, &load_config(&run.config, &run.set())?, train_encoder),
             Self::Ablation { config, run, device } => {
-                let (config, device) = (load_config::<Ablation>(&config, &[])?, DeviceName::open(device)?);
-                let table = with_progress(show, |control| ablate(&config, &run, &device, control))?;
+                let (config, devices) = (load_config::<Ablation>(&config, &[])?, open_all(&device)?);
+                let table = with_progress(show, |control| ablate(&config, &run, &devices, control))?;
                 say(&format!("all rows are trained and scored: {}", table.display()));
                 Ok(())
             }
@@ -88,8 +88,10 @@ impl Train {
 impl Run {
     fn stage<D: StageData>(&self, show: bool, config: &StageConfig<D>) -> anyhow::Result<()> {
         config.validate()?;
-        let Some(folder) = self.folder(|| Ok(config.plan()?.to_string()))? else { return Ok(()) };
-        let (examples, devices) = (config.data.examples()?, self.devices()?);
+        let Some(folder) = self.folder(|| Ok(config.plan(self.device.len().max(1))?.to_string()))? else {
+            return Ok(());
+        };
+        let (examples, devices) = (config.data.examples()?, open_all(&self.device)?);
         finish(with_progress(show, |control| train_stage(config, &examples, &folder, self.resume, &devices, control))?)
     }
 
@@ -102,7 +104,7 @@ impl Run {
     ) -> anyhow::Result<()> {
         let folder = self.run.as_deref().filter(|_| !self.plan);
         let folder = folder.context("--plan is for train image and train video: small models fit anywhere")?;
-        let devices = self.devices()?;
+        let devices = open_all(&self.device)?;
         finish(with_progress(show, |control| train(config, folder, self.resume, &devices, control))?)
     }
 
@@ -120,13 +122,14 @@ impl Run {
         }
         Ok(self.run.clone())
     }
+}
 
-    fn devices(&self) -> anyhow::Result<Vec<Device>> {
-        if self.device.is_empty() {
-            return Ok(vec![DeviceName::open(None)?]);
-        }
-        self.device.iter().map(|name| DeviceName::open(Some(*name))).collect()
+/// The devices of these names, or the best one built in.
+fn open_all(names: &[DeviceName]) -> anyhow::Result<Vec<Device>> {
+    if names.is_empty() {
+        return Ok(vec![DeviceName::open(None)?]);
     }
+    names.iter().map(|name| DeviceName::open(Some(*name))).collect()
 }
 
 fn finish(finished: Finished) -> anyhow::Result<()> {

@@ -140,7 +140,10 @@ fn the_papers_configurations_say_what_they_need() {
     for (kind, name) in [("image", "paper-stage1.toml"), ("video", "paper-stage2.toml")] {
         let path = magicmirror_testkit::repository().join("configs").join(name);
         let config = path.display().to_string();
-        let full_size = ["--set", "model.backbone=backbone", "--set", "model.adapter=adapter", "--plan"];
+        // The number of devices counts, not what they are.
+        let eight = ["cpu"; 8].join(",");
+        let full_size =
+            ["--set", "model.backbone=backbone", "--set", "model.adapter=adapter", "--device", &eight, "--plan"];
         let plan = lab.run_well(&[&["train", kind, "--config", &config][..], &full_size[..]].concat()).stdout;
         let text = fs::read_to_string(path).unwrap();
         let header = text.lines().filter_map(|line| line.strip_prefix("# | "));
@@ -223,7 +226,7 @@ fn every_row_of_the_ablation_is_trained_and_scored() {
     fs::write(lab.path("config.toml"), image).unwrap();
     fs::write(lab.path("video.toml"), video).unwrap();
     fs::write(lab.path("ablation.toml"), ABLATION).unwrap();
-    let run = ["train", "ablation", "--config", "ablation.toml", "--run", "ablation"];
+    let run = ["train", "ablation", "--config", "ablation.toml", "--run", "ablation", "--device", "cpu,cpu"];
     lab.run_well(&run);
 
     let table = fs::read_to_string(lab.path("ablation/ablation.md")).unwrap();

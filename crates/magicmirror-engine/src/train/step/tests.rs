@@ -188,8 +188,37 @@ fn gradients_of_each_loss_equal_finite_differences() {
     let identity = networks.identity.as_ref().unwrap();
     for frames in [1, 3] {
         let face = sample(&networks, frames, 1, false, true).face.unwrap();
-        check(random([1, frames, 8, 6, 8], 7), 1e-3, |x| identity.forward(x, &face).unwrap());
+        check(random([1, frames, 8, 6, 8], 7), 1e-3, |x| identity.forward(x, &face, 0).unwrap());
     }
+}
+
+/// A face of which the recogniser sees columns 8 to 33 and rows 6 to 31, in 48×64 pixels.
+#[test]
+fn the_identity_term_decodes_a_square_around_the_face() {
+    let (networks, ..) = networks(AdapterConfig::tiny());
+    let identity = networks.identity.as_ref().unwrap();
+    let mut face = sample(&networks, 1, 1, false, true).face.unwrap();
+    let template = magicmirror_models::face::align::ARCFACE_TEMPLATE;
+    face.landmarks = template.map(|[x, y]| [(8.5 + x * 0.22) as f32, (6.5 + y * 0.22) as f32]);
+    let latents = random([1, 1, 8, 6, 8], 7);
+    let at = |side| identity.forward(latents.clone(), &face, side);
+    let value = |side| each(&at(side).unwrap())[0];
+    assert_eq!(value(8).to_bits(), value(0).to_bits(), "as large as the frame");
+    assert!(at(3).is_none(), "columns 1 to 4 do not fit");
+    check(latents.clone(), 1e-3, |x| identity.forward(x, &face, 5).unwrap());
+
+    let input = recompute::leaf(latents.clone());
+    let loss = identity.forward(input.clone(), &face, 4).unwrap();
+    let gradient = input.grad(&loss.backward()).unwrap();
+    let reached = gradient.abs().sum_dims(&[0, 1, 2]).into_data().try_into_vec::<f32>().unwrap();
+    let inside: Vec<usize> = (0..48).filter(|cell| reached[*cell] > 0.0).collect();
+    let square: Vec<usize> = (0..4).flat_map(|row| (1..5).map(move |column| row * 8 + column)).collect();
+    assert_eq!(inside, square);
+    // What is decoded is the latents of the square, and nothing else.
+    let alone = input.narrow(3, 0, 4).narrow(4, 1, 4);
+    face.landmarks = face.landmarks.map(|[x, y]| [x - 8.0, y]);
+    let alone = each(&identity.forward(alone, &face, 0).unwrap())[0];
+    assert!((alone - each(&loss)[0]).abs() < 1e-6);
 }
 
 /// diffusers' trainer compares x̂₀ with x₀ and weights by 1/(1 − ᾱ).

@@ -27,7 +27,7 @@ pub(super) enum Optional<B: Backend> {
 }
 
 impl<B: Backend> Optional<B> {
-    fn into_option(self) -> Option<FloatTensor<B>> {
+    pub(super) fn into_option(self) -> Option<FloatTensor<B>> {
         match self {
             Self::Given(tensor) => Some(tensor),
             Self::Absent => None,

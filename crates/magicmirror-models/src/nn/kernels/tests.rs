@@ -349,6 +349,27 @@ fn attention_adds_its_bias() {
     }
 }
 
+/// What graphics cards run, on the CPU.
+#[test]
+fn attention_in_blocks_matches_its_twin() {
+    let inputs =
+        |queries, keys| (random([2, 3, queries, 8], 1), random([2, 3, keys, 8], 2), random([2, 3, keys, 4], 3));
+    for (rows, queries) in [(7, 21), (8, 21), (21, 21), (100, 21), (4, 1)] {
+        for bias in [None, Some([2, 3, queries, 30]), Some([1, 1, queries, 30])] {
+            let bias = || bias.map(|dims| random(dims, 4));
+            let in_blocks = |query, key, value| attention_in_blocks(query, key, value, bias(), 0.3, rows);
+            let plain = |query, key, value| exact_attention(query, key, value, bias());
+            check(
+                &format!("{queries} queries, {rows} at once, {bias:?}", bias = bias().is_some()),
+                inputs(queries, 30),
+                in_blocks,
+                plain,
+            );
+        }
+    }
+    assert_eq!(in_blocks::rows(48, 17_776), 78, "256 MiB of scores at CogVideoX-5B's full size");
+}
+
 #[test]
 fn attention_ignores_masked_keys_and_finds_nothing_without_any() {
     let (query, key, value) = (random([1, 1, 4, 8], 1), random([1, 1, 700, 8], 2), random([1, 1, 700, 8], 3));
