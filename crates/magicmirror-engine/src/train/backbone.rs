@@ -87,8 +87,13 @@ pub struct BackboneData {
     /// A data set, as `data people` makes it.
     pub folder: PathBuf,
     /// Part of the places in a batch that are for pictures instead of a clip: 1 for pictures only, 0 for clips only. Beside
-    /// clips, a place is for as many pictures as a clip has latent frames, so that every frame counts alike.
+    /// clips, a place is for as many pictures as are learnt of a clip's latent frames, so that every frame counts alike.
     pub picture_share: f64,
+    /// Latent frames of a clip that are learnt at once: evenly spaced ones, others in each step, at their places in time.
+    /// Frames of one clip say much the same, so that some of more clips teach more for the same computing **(ours)**. All
+    /// if absent, which is what a model should see last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clip_frames: Option<usize>,
     /// Folder for latents; runs may share it.
     pub cache: PathBuf,
     /// How much timesteps with much noise are preferred, from 1 for not at all: of a uniform `u`, a timestep is
@@ -162,6 +167,13 @@ struct Prepared {
     ids: Vec<u32>,
 }
 
+impl Prepared {
+    /// Values of a latent frame.
+    fn of_frame(&self) -> usize {
+        self.shape[1..].iter().product()
+    }
+}
+
 /// Samples of one shape.
 struct Pool {
     /// In metrics.
@@ -201,6 +213,10 @@ impl<'a> BackboneObjective<'a> {
             let (key, value) = ("loss.face", face.to_string());
             return Err(TrainError::OutOfRange { key, value, rule: "be a number from 0" }.into());
         }
+        if config.data.clip_frames == Some(0) {
+            let (key, value) = ("data.clip_frames", "0".to_owned());
+            return Err(TrainError::OutOfRange { key, value, rule: "be 1 or more" }.into());
+        }
         let power = config.data.timestep_power;
         if !(power.is_finite() && power >= 1.0) {
             let (key, value) = ("data.timestep_power", power.to_string());
@@ -212,6 +228,11 @@ impl<'a> BackboneObjective<'a> {
         let text = T5Config::from_json(&read_text(&file("text_encoder/config.json"))?)?;
         let scheduler: SchedulerConfig =
             read_json(&file("scheduler/scheduler_config.json"), "scheduler configuration")?;
+        if config.data.clip_frames.is_some() && shape.patch_size_t.is_some() {
+            let (key, value) = ("data.clip_frames", "set".to_owned());
+            let rule = "be left out where patches of the transformer go over several frames";
+            return Err(TrainError::OutOfRange { key, value, rule }.into());
+        }
         let schedule = NoiseSchedule::new(&scheduler)?;
         let tokenizer = Tokenizer::open(&file("tokenizer"))?;
         let vae: VaeConfig = read_json(&config.vae.join("config.json"), "VAE configuration")?;
@@ -260,12 +281,21 @@ impl<'a> BackboneObjective<'a> {
         Ok(Self { config, shape, schedule, networks, set, initial, pictures, clips, empty_prompt })
     }
 
+    /// Which of a clip's frames a step learns.
+    fn frames(&self, step: u64, run: &RunConfig, all: usize) -> Frames {
+        let count = self.config.data.clip_frames.unwrap_or(all).min(all);
+        let draw = |below, place| random::below(below, run.seed, step, place, Draw::Frame);
+        let stride = if count > 1 { 1 + draw((all - 1) / (count - 1), 0) } else { 1 };
+        Frames { first: draw(all - (count - 1) * stride, 1), stride, count }
+    }
+
     /// The samples of a place in the batch, all of one pool.
     fn place(&self, step: u64, position: usize, run: &RunConfig) -> (&Pool, Vec<Noised<'_>>) {
         let (pool, count) = match (&self.pictures, &self.clips) {
             (Some(pictures), Some(clips)) => {
                 let picture = random::unit(run.seed, step, position, Draw::Source) < self.config.data.picture_share;
-                if picture { (pictures, clips.samples[0].shape[0]) } else { (clips, 1) }
+                let all = clips.samples[0].shape[0];
+                if picture { (pictures, self.config.data.clip_frames.unwrap_or(all).min(all)) } else { (clips, 1) }
             }
             (Some(pool), None) | (None, Some(pool)) => (pool, 1),
             (None, None) => unreachable!("one of two shares is above 0"),
@@ -278,8 +308,10 @@ impl<'a> BackboneObjective<'a> {
             let sample = &pool.samples[random::sample(pool.samples.len(), run.seed, draw)];
             let without = random::unit(run.seed, step, place, Draw::Dropout) < self.config.data.prompt_dropout;
             let (timesteps, power) = (self.schedule.alphas_cumprod().len(), self.config.data.timestep_power);
+            let frames = self.frames(step, run, sample.shape[0]);
             Noised {
-                noise: random::normal(sample.latents.len(), run.seed, step, place, Draw::Noise),
+                frames,
+                noise: random::normal(sample.of_frame() * frames.count, run.seed, step, place, Draw::Noise),
                 timestep: random::timestep(timesteps, power, run.seed, step, [place, places]),
                 ids: if without { &self.empty_prompt } else { &sample.ids },
                 sample,
@@ -288,7 +320,8 @@ impl<'a> BackboneObjective<'a> {
         (pool, noised.collect())
     }
 
-    /// Mean loss of samples of one shape, each with noise, timestep and prompt; faces count `1 + face` times.
+    /// Mean loss of the same frames of samples of one shape, each with noise, timestep and prompt; faces count `1 + face`
+    /// times.
     fn loss(
         &self,
         networks: &Networks,
@@ -296,31 +329,38 @@ impl<'a> BackboneObjective<'a> {
         face: f64,
         device: &Device,
     ) -> Result<Tensor<1>, EngineError> {
-        let [frames, channels, height, width] = samples[0].sample.shape;
+        let [all, channels, height, width] = samples[0].sample.shape;
+        let shown = samples[0].frames;
+        let frames = shown.count;
         let tensor = |values: Vec<f32>| {
             Tensor::<5>::from_data(TensorData::new(values, [1, frames, channels, height, width]), device)
         };
         let (mut noisy, mut target) = (Vec::new(), Vec::new());
         for Noised { sample, noise, timestep, .. } in samples {
-            let latents = tensor(sample.latents.iter().map(|value| value.to_f32()).collect());
+            let latents = shown.of(&sample.latents, sample.of_frame());
+            let latents = tensor(latents.map(f16::to_f32).collect());
             let (noise, level) = (tensor(noise.clone()), NoiseLevel::at(&self.schedule, *timestep));
             noisy.push(level.noisy(latents.clone(), noise.clone()));
             target.push(level.velocity(latents, noise));
         }
         let ids: Vec<i64> = samples.iter().flat_map(|sample| sample.ids).map(|id| i64::from(*id)).collect();
         let ids = TensorData::new(ids, [samples.len(), self.empty_prompt.len()]);
+        let positions = Positions::new(&self.shape, all, height, width, device)?;
+        let positions =
+            if frames < all { positions.of_frames(all, &shown.numbers().collect::<Vec<_>>()) } else { positions };
         let timesteps: Vec<f64> = samples.iter().map(|sample| sample.timestep as f64).collect();
         let input = DitInput {
             latents: Tensor::cat(noisy, 0),
             text: networks.text_encoder.forward(Tensor::<2, Int>::from_data(ids, device)),
             timesteps: &timesteps,
-            positions: &Positions::new(&self.shape, frames, height, width, device)?,
+            positions: &positions,
         };
         let velocity = networks.transformer.forward(input, &Unconditioned, &mut |_| ControlFlow::Continue(()));
         let velocity = velocity.expect("nothing breaks off");
         let weights = samples.iter().map(|Noised { sample, .. }| {
             (face > 0.0).then(|| {
-                let weights: Vec<f32> = sample.faces.iter().map(|&covered| f32::from(covered) / 255.0).collect();
+                let covered = shown.of(&sample.faces, height * width);
+                let weights: Vec<f32> = covered.map(|covered| f32::from(covered) / 255.0).collect();
                 Tensor::from_data(TensorData::new(weights, [1, frames, 1, height, width]), device) * face + 1.0
             })
         });
@@ -328,9 +368,30 @@ impl<'a> BackboneObjective<'a> {
     }
 }
 
+/// Evenly spaced frames of a sample.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Frames {
+    first: usize,
+    stride: usize,
+    count: usize,
+}
+
+impl Frames {
+    fn numbers(self) -> impl Iterator<Item = usize> {
+        (0..self.count).map(move |index| self.first + index * self.stride)
+    }
+
+    /// Their values, of which each frame has `of_frame`.
+    fn of<T: Copy>(self, values: &[T], of_frame: usize) -> impl Iterator<Item = T> {
+        self.numbers().flat_map(move |frame| values[frame * of_frame..(frame + 1) * of_frame].iter().copied())
+    }
+}
+
 /// A sample with everything drawn.
 struct Noised<'a> {
     sample: &'a Prepared,
+    frames: Frames,
+    /// Of these frames.
     noise: Vec<f32>,
     timestep: usize,
     ids: &'a [u32],
@@ -404,6 +465,7 @@ impl Objective for BackboneObjective<'_> {
             for (index, sample) in held_out.iter().enumerate() {
                 control.check()?;
                 let noised = Noised {
+                    frames: Frames { first: 0, stride: 1, count: sample.shape[0] },
                     noise: random::normal(sample.latents.len(), 0, 0, index, Draw::Noise),
                     timestep: (2 * index + 1) * self.schedule.alphas_cumprod().len() / (2 * count),
                     ids: &sample.ids,
@@ -656,14 +718,15 @@ mod tests {
         [pipeline, vae]
     }
 
-    /// Steps of four places, of which the devices compute two at once: clips, or with a share of pictures. Goes on with a
-    /// run in the folder.
+    /// Steps of four places, of which the devices compute two at once: clips, or with a share of pictures, and then one
+    /// latent frame of a clip. Goes on with a run in the folder.
     fn train_on(drawn: &Drawn, picture_share: f64, steps: u64, devices: &[Device], folder: &Path) -> Finished {
         let resume = folder.join("run").exists();
         let [pipeline, vae] = if resume { ["backbone", "vae"].map(|name| folder.join(name)) } else { pipeline(folder) };
         let (cache, run) = (folder.join("cache"), folder.join("run"));
+        let clip_frames = if picture_share > 0.0 { "clip_frames = 1\n" } else { "" };
         let config = format!(
-            "pipeline = {pipeline:?}\nvae = {vae:?}\n{}[data]\nfolder = \"\"\npicture_share = {picture_share:?}\ncache = {cache:?}\nmost_bad = 0.5\n",
+            "pipeline = {pipeline:?}\nvae = {vae:?}\n{}[data]\nfolder = \"\"\npicture_share = {picture_share:?}\ncache = {cache:?}\nmost_bad = 0.5\n{clip_frames}",
             short_run(steps, 4, 3e-3).replace("micro_batch = 4", "micro_batch = 2") + "schedule = \"constant\"\n"
         );
         let config: BackboneTraining = toml::from_str(&config).unwrap();
@@ -724,6 +787,33 @@ mod tests {
     }
 
     #[test]
+    fn frames_of_a_clip_are_evenly_spaced_and_differ_from_step_to_step() {
+        let folder = tempfile::tempdir().unwrap();
+        let [pipeline, vae] = pipeline(folder.path());
+        let config = format!(
+            "pipeline = {pipeline:?}\nvae = {vae:?}\n{}[data]\nfolder = \"\"\npicture_share = 0.0\nclip_frames = 3\ncache = {:?}\n",
+            short_run(1, 1, 1e-3),
+            folder.path().join("cache")
+        );
+        let config: BackboneTraining = toml::from_str(&config).unwrap();
+        let drawn = Drawn { identities: 1, frames: 5, side: 32, broken: None };
+        let (cancelled, mut listener) = (AtomicBool::new(false), |_| ());
+        let mut control = Control::new(&mut listener, &cancelled);
+        let (sources, skipped) = ([None, Some([&drawn as &dyn Examples; 2])], folder.path().join("skipped.jsonl"));
+        let objective = BackboneObjective::new(&config, sources, &[Device::flex()], &skipped, &mut control).unwrap();
+        // The tiny model's latents stand for four frames each, but for the first.
+        let sample = &objective.clips.as_ref().unwrap().samples[0];
+        assert_eq!(sample.shape[0], 2);
+        let numbers = |step, all| objective.frames(step, &config.run, all).numbers().collect::<Vec<_>>();
+        assert_eq!(numbers(0, 2), [0, 1], "there are no three");
+        let drawn: std::collections::BTreeSet<Vec<usize>> = (0..200).map(|step| numbers(step, 6)).collect();
+        let expected = [[0, 1, 2], [0, 2, 4], [1, 2, 3], [1, 3, 5], [2, 3, 4], [3, 4, 5]];
+        assert_eq!(drawn, expected.map(Vec::from).into());
+        let values: Vec<u8> = Frames { first: 1, stride: 2, count: 2 }.of(&[1, 2, 3, 4, 5, 6, 7, 8], 2).collect();
+        assert_eq!(values, [3, 4, 7, 8]);
+    }
+
+    #[test]
     fn a_resumed_run_equals_one_that_never_stopped() {
         let drawn = Drawn { identities: 3, frames: 5, side: 32, broken: None };
         let weights = |stops: &[u64]| {
@@ -760,7 +850,8 @@ mod tests {
         let covered = sample.faces.iter().map(|&covered| f64::from(covered) / 255.0);
         let area = covered.sum::<f64>() / sample.faces.len() as f64;
         assert!((area - std::f64::consts::PI / 9.0).abs() < 0.01, "{area}");
-        let noised = Noised { noise: vec![0.0; sample.latents.len()], timestep: 999, ids: &sample.ids, sample };
+        let (frames, noise) = (Frames { first: 0, stride: 1, count: 1 }, vec![0.0; sample.latents.len()]);
+        let noised = Noised { frames, noise, timestep: 999, ids: &sample.ids, sample };
         let (networks, device) = objective.networks.get(0);
         let loss = |face| f64::from(objective.loss(networks, &[&noised], face, device).unwrap().into_scalar::<f32>());
         let (everywhere, in_face, both) = (loss(0.0), loss(1e6), loss(3.0));

@@ -59,6 +59,26 @@ impl Positions {
         };
         Ok(Self::Rotary(rotary(config.attention_head_dim, &axes, device)))
     }
+
+    /// Those of some of the `all` frames that these positions are of, as if the others were not there.
+    ///
+    /// # Panics
+    /// When there are no such frames.
+    #[must_use]
+    pub fn of_frames(&self, all: usize, frames: &[usize]) -> Self {
+        let some = |table: &Tensor<2>| {
+            let [tokens, width] = table.dims();
+            let each = tokens / all;
+            let parts = frames.iter().map(|frame| table.clone().narrow(0, frame * each, each));
+            Tensor::cat(parts.collect(), 0).reshape([frames.len() * each, width])
+        };
+        match self {
+            Self::Rotary(RotaryEmbedding { cos, sin }) => {
+                Self::Rotary(RotaryEmbedding { cos: some(cos), sin: some(sin) })
+            }
+            Self::Absolute(table) => Self::Absolute(some(table)),
+        }
+    }
 }
 
 struct Region {

@@ -25,6 +25,24 @@ fn velocity(config: &DitConfig, dit: &Dit, latents: Tensor<5>, text: Tensor<3>, 
     dit.forward(input, &Unconditioned, &mut |_| ControlFlow::Continue(())).unwrap()
 }
 
+/// With rotary and with absolute positions.
+#[test]
+fn some_frames_keep_their_places_in_time() {
+    for case in ["rope_ddim", "sincos_ddim"] {
+        let (config, _) = load(&format!("backbone/{case}"));
+        let [height, width] = [config.sample_height, config.sample_width];
+        let table = |positions: &Positions| match positions {
+            Positions::Rotary(rotary) => Tensor::cat(vec![rotary.cos.clone(), rotary.sin.clone()], 1),
+            Positions::Absolute(table) => table.clone(),
+        };
+        let of = |frames| Positions::new(&config, frames, height, width, &Device::flex()).unwrap();
+        let (three, each) = (of(3), table(&of(1)).dims()[0]);
+        assert_eq!(table(&of(3).of_frames(3, &[0, 1])).into_data(), table(&of(2)).into_data(), "{case}");
+        let last = table(&three.of_frames(3, &[2]));
+        assert_eq!(last.into_data(), table(&three).narrow(0, 2 * each, each).into_data(), "{case}");
+    }
+}
+
 #[test]
 fn one_call_equals_diffusers() {
     for case in ["rope_ddim", "rope_dpm_dyn", "sincos_ddim", "v15_ddim", "image_rope", "sincos_irregular"] {
