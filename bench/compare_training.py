@@ -113,7 +113,8 @@ class Lab:
             posterior = vae.encode(frames[positions]).latent_dist
             error = vae.decode(posterior.sample()).sample - frames[positions]
             planes, mass = [x.expand_as(error).flatten(1, 2) for x in (error, weights[positions])]
-            total = (planes.abs() * mass).mean()
+            hue = (error - error.mean(1, keepdim=True)).abs() * weights[positions]
+            total = (planes.abs() * mass).mean() + config.get("loss", {}).get("colour", 0.0) * hue.mean()
             for scale in range(3):
                 if scale:
                     planes, mass = [functional.avg_pool2d(x, 2) for x in (planes, mass)]

@@ -100,13 +100,16 @@ pub struct VaeLoss {
     pub scales: usize,
     /// How much more a pixel of the face counts.
     pub face: f64,
+    /// Of the mean absolute error of colours without their brightness: most of what differs between pictures is bright or
+    /// dark, and a hue is what is learnt last.
+    pub colour: f64,
     /// Of the divergence, a mean over the values of the latents.
     pub divergence: f64,
 }
 
 impl Default for VaeLoss {
     fn default() -> Self {
-        Self { gradient: 1.0, scales: 3, face: 2.0, divergence: 1e-4 }
+        Self { gradient: 1.0, scales: 3, face: 2.0, colour: 0.0, divergence: 1e-4 }
     }
 }
 
@@ -196,7 +199,7 @@ impl<'a> VaeObjective<'a> {
         if !started {
             start_unmodulated(&mut initial);
         }
-        let stills_only = !started && share == 0.0;
+        let stills_only = share == 0.0 && (!started || initial.iter().all(looks_at_frames_alone));
         let vae = Replicas::new(&vae, devices);
         Ok(Self { config, shape, json, vae, set, initial, stills_only, pictures, clips, held_out })
     }
@@ -312,16 +315,23 @@ impl Objective for VaeObjective<'_> {
         let (frames, faces) = (Tensor::stack::<5>(frames, 0), Tensor::stack::<5>(faces, 0));
         let (posterior, decoded) =
             Self::reconstruct(vae, frames.clone(), |dims| Some(self.noise(step, positions, dims, device)))?;
-        let VaeLoss { gradient, scales, face, divergence } = self.config.loss;
+        let VaeLoss { gradient, scales, face, colour, divergence } = self.config.loss;
         let weights = faces * face + 1.0;
         let weights = weights.clone() / weights.mean().reshape([1; 5]);
-        let (absolute, differences) = errors(decoded - frames, weights, scales);
+        let error = decoded - frames;
+        let hue = ((error.clone() - error.clone().mean_dim(1)).abs() * weights.clone()).mean();
+        let (absolute, differences) = errors(error, weights, scales);
         let apart = divergence_from_normal(&posterior);
-        let total = absolute.clone() + differences.clone() * gradient + apart.clone() * divergence;
+        let total =
+            absolute.clone() + differences.clone() * gradient + hue.clone() * colour + apart.clone() * divergence;
         let mut losses = Losses::default();
-        for (name, loss) in
-            [(Losses::TOTAL, &total), ("absolute", &absolute), ("gradient", &differences), ("divergence", &apart)]
-        {
+        for (name, loss) in [
+            (Losses::TOTAL, &total),
+            ("absolute", &absolute),
+            ("gradient", &differences),
+            ("colour", &hue),
+            ("divergence", &apart),
+        ] {
             losses.add(name, f64::from(loss.clone().into_scalar::<f32>()), positions.len());
         }
         let mut gradients = self.set.gradients();
@@ -449,6 +459,13 @@ fn look_at_frames_alone(parameter: &mut Parameter) {
             own[place % plane] += std::mem::take(weight);
         }
     }
+}
+
+/// Whether [`look_at_frames_alone`] would change nothing.
+fn looks_at_frames_alone(parameter: &Parameter) -> bool {
+    let &[_, _, frames, rows, columns] = parameter.shape.as_slice() else { return true };
+    let plane = rows * columns;
+    parameter.values.chunks_exact(frames * plane).all(|kernel| kernel[..(frames - 1) * plane].iter().all(|&w| w == 0.0))
 }
 
 /// Weighted means of the absolute error, and of its differences between neighbours over several scales.
