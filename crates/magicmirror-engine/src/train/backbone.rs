@@ -281,9 +281,14 @@ impl<'a> BackboneObjective<'a> {
         Ok(Self { config, shape, schedule, networks, set, initial, pictures, clips, empty_prompt })
     }
 
+    /// How many of a clip's frames are learnt at once.
+    fn learnt(&self, all: usize) -> usize {
+        self.config.data.clip_frames.unwrap_or(all).min(all)
+    }
+
     /// Which of a clip's frames a step learns.
     fn frames(&self, step: u64, run: &RunConfig, all: usize) -> Frames {
-        let count = self.config.data.clip_frames.unwrap_or(all).min(all);
+        let count = self.learnt(all);
         let draw = |below, place| random::below(below, run.seed, step, place, Draw::Frame);
         let stride = if count > 1 { 1 + draw((all - 1) / (count - 1), 0) } else { 1 };
         Frames { first: draw(all - (count - 1) * stride, 1), stride, count }
@@ -294,8 +299,7 @@ impl<'a> BackboneObjective<'a> {
         let (pool, count) = match (&self.pictures, &self.clips) {
             (Some(pictures), Some(clips)) => {
                 let picture = random::unit(run.seed, step, position, Draw::Source) < self.config.data.picture_share;
-                let all = clips.samples[0].shape[0];
-                if picture { (pictures, self.config.data.clip_frames.unwrap_or(all).min(all)) } else { (clips, 1) }
+                if picture { (pictures, self.learnt(clips.samples[0].shape[0])) } else { (clips, 1) }
             }
             (Some(pool), None) | (None, Some(pool)) => (pool, 1),
             (None, None) => unreachable!("one of two shares is above 0"),
