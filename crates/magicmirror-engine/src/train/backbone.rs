@@ -26,7 +26,7 @@ use super::loss::{NoiseLevel, velocity_loss};
 use super::parameters::Replicas;
 use super::people::People;
 use super::random::{self, Draw};
-use super::survey::{Skipped, advance, changed, survey};
+use super::survey::{Skipped, changed, each, survey};
 use super::{
     Finished, GuardConfig, Losses, MicroBatch, Objective, OptimiserConfig, Parameter, ParameterSet, RunConfig,
     RunRequest, TrainError, ValidationConfig,
@@ -625,21 +625,24 @@ impl<'a> Preparation<'a> {
             }
             Ok((index, self.key(&example), self.faces(&example), ids))
         })?;
+        let first = found.first().and_then(|(index, ..)| examples.get(*index).ok());
+        let latents =
+            each(&found, first.map_or(0, |first| first.values()), done + count, control, |(index, key, ..)| {
+                if !self.cache.holds(key) {
+                    let again = examples.get(*index).map_err(|error| changed(examples.key(*index), error.to_string()));
+                    self.put_latents(key, &again?)?;
+                }
+                let [mean] = self.cache.get(key, ["mean"])?;
+                let shape = [1, 2, 3, 4].map(|axis| mean.shape()[axis]);
+                Ok((shape, mean.iter::<f32>().map(f16::from_f32).collect::<Vec<_>>()))
+            })?;
         let mut prepared: Vec<Prepared> = Vec::new();
-        for (number, (index, key, faces, ids)) in found.into_iter().enumerate() {
-            advance(control, done + count + number)?;
-            if !self.cache.holds(&key) {
-                let again = examples.get(index);
-                self.put_latents(&key, &again.map_err(|error| changed(examples.key(index), error.to_string()))?)?;
-            }
-            let [mean] = self.cache.get(&key, ["mean"])?;
-            let shape = [1, 2, 3, 4].map(|axis| mean.shape()[axis]);
+        for ((index, _, faces, ids), (shape, latents)) in found.into_iter().zip(latents) {
             if let Some(first) = prepared.first().filter(|first| first.shape != shape) {
                 skipped
                     .add(&examples.key(index), &format!("its latents are {shape:?}, others are {:?}", first.shape))?;
                 continue;
             }
-            let latents = mean.iter::<f32>().map(f16::from_f32).collect();
             prepared.push(Prepared { latents, shape, faces, ids });
         }
         Ok(prepared)

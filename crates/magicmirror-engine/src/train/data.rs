@@ -150,6 +150,11 @@ impl FrameSize {
 }
 
 impl Example {
+    /// Values of its frames.
+    pub(super) fn values(&self) -> usize {
+        self.frames.iter().map(|frame| frame.as_raw().len()).sum()
+    }
+
     /// The first `frames` frames at the size of the nearest shape: enlarged or reduced to cover it, the middle cut out.
     ///
     /// # Errors

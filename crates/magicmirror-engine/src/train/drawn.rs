@@ -1,9 +1,12 @@
 //! Pictures for tests: discs on backgrounds, one pair of colours for each identity.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use image::{Rgb, RgbImage};
 
 use super::data::{Example, Examples, ReferencePhoto, TargetFace};
 use crate::EngineError;
+use crate::event::Event;
 use crate::identity::DetectedFace;
 
 /// So many identities, each once.
@@ -57,6 +60,17 @@ pub(super) fn short_run(steps: u64, batch: usize, learning_rate: f64) -> String 
         "[run]\nseed = 1\nsteps = {steps}\nbatch = {batch}\nmicro_batch = {batch}\ncheckpoint_every = {steps}\n\
          validate_every = {steps}\n[optimiser]\nlearning_rate = {learning_rate}\nwarmup_steps = 5\nbeta2 = 0.99\n"
     )
+}
+
+/// A listener that cancels a run at a step, or never.
+pub(super) fn stop_at(stop: Option<u64>, cancelled: &AtomicBool) -> impl FnMut(Event) {
+    move |event| {
+        if let Event::Training(training) = event
+            && Some(training.step) == stop
+        {
+            cancelled.store(true, Ordering::Relaxed);
+        }
+    }
 }
 
 /// A loss at the steps of a run, in order.

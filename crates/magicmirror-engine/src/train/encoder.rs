@@ -354,31 +354,52 @@ fn area(same: &[f64], mut different: Vec<f64>) -> f64 {
 mod tests {
     use std::sync::atomic::AtomicBool;
 
-    use super::super::drawn::{Drawn, listed, losses, short_run};
+    use super::super::drawn::{Drawn, listed, losses, short_run, stop_at};
     use super::*;
 
     const SHAPE: &str = r#"{"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2,
         "image_size": 24, "patch_size": 8}"#;
 
-    #[test]
-    fn a_few_people_are_told_apart() {
-        let folder = tempfile::tempdir().unwrap();
-        let (vision, run) = (folder.path().join("vision"), folder.path().join("run"));
+    /// Is stopped at a step, if one is said. Goes on with a run in the folder.
+    fn train_until(stop: Option<u64>, drawn: &Drawn, steps: u64, folder: &Path) -> Finished {
+        let (vision, run) = (folder.join("vision"), folder.join("run"));
         fs::create_dir_all(&vision).unwrap();
         fs::write(vision.join("config.json"), SHAPE).unwrap();
-        let config =
-            format!("vision = {vision:?}\ndata = \"\"\nmost_bad = 0.3\n{}[loss]\nwidth = 16\n", short_run(60, 6, 3e-3));
+        let config = format!(
+            "vision = {vision:?}\ndata = \"\"\nmost_bad = 0.3\n{}[loss]\nwidth = 16\n",
+            short_run(steps, 6, 3e-3)
+        );
         let config: EncoderTraining = toml::from_str(&config).unwrap();
-        let drawn = Drawn { identities: 4, frames: 1, side: 40, broken: Some(1) };
         let cancelled = AtomicBool::new(false);
         let EncoderTraining { run: length, optimiser, guard, .. } = &config;
         let weights = BTreeMap::new();
-        let (kind, folder, resume, config) = ("encoder", run.as_path(), false, &config);
+        let (kind, folder, resume, config) = ("encoder", run.as_path(), run.exists(), &config);
         let request = RunRequest { kind, folder, resume, config, run: length, optimiser, guard, weights };
         let prepare = |skipped: &Path, control: &mut Control<'_>| {
-            EncoderObjective::new(config, [&drawn; 2], &[Device::flex()], skipped, control)
+            EncoderObjective::new(config, [drawn; 2], &[Device::flex()], skipped, control)
         };
-        let finished = request.start(&mut Control::new(&mut |_| (), &cancelled), prepare).unwrap();
+        request.start(&mut Control::new(&mut stop_at(stop, &cancelled), &cancelled), prepare).unwrap()
+    }
+
+    #[test]
+    fn a_resumed_run_equals_one_that_never_stopped() {
+        let drawn = Drawn { identities: 4, frames: 1, side: 40, broken: None };
+        let train = |stops: &[Option<u64>]| {
+            let folder = tempfile::tempdir().unwrap();
+            let runs: Vec<_> = stops.iter().map(|stop| train_until(*stop, &drawn, 9, folder.path())).collect();
+            let finished = &runs[runs.len() - 1];
+            assert!(finished.complete);
+            std::fs::read(finished.model.join("model.safetensors")).unwrap()
+        };
+        assert!(train(&[None]) == train(&[Some(4), None]));
+    }
+
+    #[test]
+    fn a_few_people_are_told_apart() {
+        let folder = tempfile::tempdir().unwrap();
+        let drawn = Drawn { identities: 4, frames: 1, side: 40, broken: Some(1) };
+        let finished = train_until(None, &drawn, 60, folder.path());
+        let run = folder.path().join("run");
         assert_eq!(listed(&run), ["drawn-1"; 2], "to train and held out");
         let found = losses(&run, Losses::TOTAL);
         assert!(found[59] < found[0] / 20.0, "{} of {}", found[59], found[0]);

@@ -55,13 +55,13 @@ impl Parameter {
 }
 
 impl Parameter {
-    /// Whether it is a matrix in one of many equal blocks, as opposed to what maps in, out, or ids to vectors. T5's are
-    /// left out: nothing scales or normalises the products of its queries and keys, and Muon's updates, which do not get
-    /// smaller, drive them up until attention is all or nothing and learns no more.
+    /// Whether it is a matrix, or the kernels of a convolution, in one of many equal blocks, as opposed to what maps in,
+    /// out, or ids to vectors. T5's are left out: nothing scales or normalises the products of its queries and keys, and
+    /// Muon's updates, which do not get smaller, drive them up until attention is all or nothing and learns no more.
     fn is_hidden_matrix(&self) -> bool {
         let mut path = self.name.split('.');
         let t5 = self.name.contains("SelfAttention") || self.name.contains("DenseReluDense");
-        self.shape.len() == 2 && !t5 && path.any(|part| part.parse::<usize>().is_ok())
+        self.shape.len() >= 2 && !t5 && path.any(|part| part.parse::<usize>().is_ok())
     }
 
     /// AdamW (arXiv 1711.05101); each element is read and written once.
@@ -91,7 +91,7 @@ impl Parameter {
             *m += (1.0 - momentum) * (g - *m);
             g + momentum * (*m - g)
         });
-        let [rows, columns] = [self.shape[0], self.shape[1]];
+        let [rows, columns] = [self.shape[0], self.shape[1..].iter().product()];
         let update = orthogonalise(ahead.collect(), [rows, columns]);
         let rate = (learning_rate * 0.2 * (rows.max(columns) as f64).sqrt()) as f32;
         let kept = (1.0 - learning_rate * config.weight_decay) as f32;
@@ -295,10 +295,11 @@ mod tests {
         let stretched: Vec<f32> = stretched.collect();
         let config = OptimiserConfig { muon_learning_rate: Some(0.02), weight_decay: 0.0, ..config() };
         let names = ["blocks.0.weight", "proj_out.weight", "block.0.layer.0.SelfAttention.q.weight"];
-        let parameters = names.map(|name| Parameter::new(name.into(), vec![2, 3], vec![0.0; 6])).to_vec();
+        let mut parameters = names.map(|name| Parameter::new(name.into(), vec![2, 3], vec![0.0; 6])).to_vec();
+        parameters.push(Parameter::new("blocks.1.conv.weight".into(), vec![2, 1, 1, 3], vec![0.0; 6]));
         let mut optimiser = Optimiser::new(config, parameters);
-        optimiser.update(&[Some(stretched.clone()), Some(stretched.clone()), Some(stretched)], 1.0);
-        let [hidden, outer, t5] = optimiser.parameters() else { panic!("three parameters") };
+        optimiser.update(&vec![Some(stretched); 4], 1.0);
+        let [hidden, outer, t5, convolution] = optimiser.parameters() else { panic!("four parameters") };
         let size = 0.02 * 0.2 * 3f32.sqrt();
         for (value, expected) in hidden.values.iter().zip(orthogonal.as_flattened()) {
             let found = -value / size;
@@ -311,6 +312,7 @@ mod tests {
             assert!((value - expected).abs() < 1e-5, "AdamW: {value}, {expected}");
         }
         assert_eq!(t5.values, outer.values, "T5's are left to AdamW");
+        assert_eq!(convolution.values, hidden.values, "a row for each output");
         assert_eq!(orthogonalise(vec![0.0; 6], [3, 2]), vec![0.0; 6]);
     }
 

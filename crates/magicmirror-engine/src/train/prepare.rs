@@ -14,7 +14,7 @@ use super::cache::{Cache, CacheKey};
 use super::data::{Example, Examples, FrameSize, TargetFace};
 use super::finder::FaceFinder;
 use super::item::{Bucket, Item};
-use super::survey::{Refusal, Skipped, advance, changed, survey};
+use super::survey::{Refusal, Skipped, advance, changed, each, survey};
 use crate::EngineError;
 use crate::backbone::{Backbone, Part};
 use crate::event::{Control, Stage};
@@ -220,15 +220,15 @@ impl<'a> Preparation<'a> {
         let (encoder, _) = weights.load(VaeEncoder::NAMES, self.precision, self.device, |params| {
             VaeEncoder::new(&self.backbone.vae, params)
         })?;
-        for (done, found) in missing.into_iter().enumerate() {
-            advance(control, 2 * examples.len() + done)?;
+        let values = self.again(examples, missing[0], frames)?.values();
+        each(&missing, values, 2 * examples.len(), control, |found| {
             let example = self.again(examples, found, frames)?;
             let frames = frames_from_rgb(&example.frames, self.device).unsqueeze::<5>();
             let mut go_on = |_, _| std::ops::ControlFlow::Continue(());
             let posterior = encoder.encode(vae_layout_from_denoiser(frames), Tiling::Off, &mut go_on)?;
             let [mean, logvar] = [posterior.mean, posterior.logvar].map(|x| denoiser_layout_from_vae(x).into_data());
-            self.cache.put(&found.item.latents, &[("mean", mean), ("logvar", logvar)])?;
-        }
+            self.cache.put(&found.item.latents, &[("mean", mean), ("logvar", logvar)])
+        })?;
         Ok(())
     }
 
@@ -246,14 +246,17 @@ impl<'a> Preparation<'a> {
             return Ok(found.into_iter().map(|found| found.item).collect());
         }
         let reader = FaceReader::load(self.encoders, &FaceOptions::default(), self.device)?;
+        let values = self.again(examples, &found[0], frames)?.values();
+        let all_shown = each(&found, values, 3 * examples.len(), control, |found| {
+            Ok(cached(found) || self.put_features(&found.item, &self.again(examples, found, frames)?, &reader)?)
+        })?;
         let mut items = Vec::new();
-        for (done, found) in found.into_iter().enumerate() {
-            advance(control, 3 * examples.len() + done)?;
-            if !cached(&found) && !self.put_features(&found.item, &self.again(examples, &found, frames)?, &reader)? {
+        for (found, all_shown) in found.into_iter().zip(all_shown) {
+            if all_shown {
+                items.push(found.item);
+            } else {
                 skipped.add(&examples.key(found.index), "no face in a reference photo")?;
-                continue;
             }
-            items.push(found.item);
         }
         Ok(items)
     }

@@ -113,6 +113,30 @@ pub(super) fn survey<T: Send>(
     Ok(taken)
 }
 
+/// Values that examples encoded at the same time may have together. One alone keeps no more than one processor busy; more
+/// would need more memory than they gain.
+const VALUES_AT_ONCE: usize = 4 << 20;
+
+/// Works on items whose examples have so many values each, as many at a time as fit. Progress counts from `done`.
+///
+/// # Errors
+/// What `work` says, or when the run should stop.
+pub(super) fn each<T: Sync, R: Send>(
+    items: &[T],
+    values: usize,
+    done: usize,
+    control: &mut Control<'_>,
+    work: impl Fn(&T) -> Result<R, EngineError> + Sync,
+) -> Result<Vec<R>, EngineError> {
+    let mut results = Vec::with_capacity(items.len());
+    for items in items.chunks((VALUES_AT_ONCE / values.max(1)).max(1)) {
+        advance(control, done + results.len())?;
+        let found: Result<Vec<R>, EngineError> = items.par_iter().map(&work).collect();
+        results.extend(found?);
+    }
+    Ok(results)
+}
+
 /// Says how many examples are prepared.
 ///
 /// # Errors

@@ -311,10 +311,30 @@ fn clips_and_images_train_together() {
     let clips = vec![weighted(Drawn { count: 4, frames: 5, broken: Vec::new() })];
     let images = vec![weighted(Drawn { count: 4, frames: 1, broken: Vec::new() })];
     let examples = mix(clips, images, config.data.image_share);
-    let finished =
-        stoppable(None, |control| train_stage(&config, &examples, &lab.path("run"), false, &[Device::flex()], control));
-    assert!(finished.unwrap().complete);
-    assert_eq!(metrics(&lab.path("run")).len(), 2);
+    let train = |run: &str, stop, resume| {
+        let train = |control: &mut Control<'_>| {
+            train_stage(&config, &examples, &lab.path(run), resume, &[Device::flex()], control)
+        };
+        stoppable(stop, train).unwrap()
+    };
+    assert!(train("whole", None, false).complete);
+    assert!(!train("parts", Some(1), false).complete);
+    assert!(train("parts", None, true).complete);
+    let [whole, parts] = ["whole", "parts"].map(|run| metrics(&lab.path(run)));
+    assert_eq!(whole.len(), 2);
+    assert_eq!(whole, parts);
+    let last = |run: &str| lab.files(&format!("{run}/checkpoints/step-00000002")).into_values().collect::<Vec<_>>();
+    assert!(last("whole") == last("parts"), "weights, moments, average or state differ");
+}
+
+#[test]
+fn images_keep_their_share_whatever_the_weights() {
+    let source = |weight| WeightedExamples { weight, ..weighted(Drawn { count: 1, frames: 1, broken: Vec::new() }) };
+    let weights: Vec<f64> =
+        mix(vec![source(5.0)], vec![source(3.0), source(1.0)], 0.4).iter().map(|source| source.weight).collect();
+    for (found, expected) in weights.iter().zip([0.6, 0.3, 0.1]) {
+        assert!((found - expected).abs() < 1e-12, "{weights:?}");
+    }
 }
 
 #[test]

@@ -60,7 +60,12 @@ impl<'a> Painter<'a> {
     pub(super) fn height(&self, texel: &Texel) -> f32 {
         let place = texel.place;
         let pores = self.noise(0, scaled(place, 1000.0)) * 0.000_070;
-        let lips = texel.lips * self.noise(5, [place[0] * 1500.0, place[1] * 220.0, 0.0]) * 0.000_12;
+        // Most of a head is no lips, and noise is most of the work.
+        let lips = if texel.lips > 0.0 {
+            texel.lips * self.noise(5, [place[0] * 1500.0, place[1] * 220.0, 0.0]) * 0.000_12
+        } else {
+            0.0
+        };
         let rough = pores * (1.0 - texel.lips) + lips;
         let age = self.person.skin.wrinkles * texel.head * (1.0 - texel.scalp) * (1.0 - texel.lips);
         if age < 0.02 || place[2] < 0.0 { rough } else { rough - 0.001 * age * self.furrows(place) }
@@ -135,9 +140,14 @@ impl<'a> Painter<'a> {
         let shade = mix(scale(self.person.hair.colour, 0.8), skin.tone, 0.12);
         colour = mix(colour, shade, (texel.beard * self.beard * follicles).min(0.9));
         colour = mix(colour, shade, (texel.scalp * self.scalp * (0.4 + 0.6 * follicles)).min(0.85));
-        let tint = self.lip_colour(texel);
-        let lips = smoothstep(0.25, 0.75, texel.lips + 0.12 * self.noise(8, scaled(place, 420.0)));
-        colour = mix(colour, tint, lips * 0.92);
+        let lips = if texel.lips > 0.0 {
+            smoothstep(0.25, 0.75, texel.lips + 0.12 * self.noise(8, scaled(place, 420.0)))
+        } else {
+            0.0
+        };
+        if lips > 0.0 {
+            colour = mix(colour, self.lip_colour(texel), lips * 0.92);
+        }
         let zone = 0.5 * bump(place[0] / 0.016, (place[1] + 0.02) / 0.03)
             + 0.4 * bump(place[0] / 0.03, (place[1] - 0.045) / 0.02);
         let gloss = 0.8 + zone + lips * (0.7 + 1.2 * skin.makeup) - 0.3 * texel.beard * self.beard;
@@ -148,9 +158,13 @@ impl<'a> Painter<'a> {
     fn ground(&self, texel: &Texel) -> Rgb {
         let skin = &self.person.skin;
         let place = texel.place;
+        let redder = |colour| stained(colour, [0.93, 0.72, 0.70], texel.ears * (0.35 + 0.5 * skin.blush));
+        let amount = skin.blotches * texel.head;
+        if amount == 0.0 {
+            return redder(skin.tone);
+        }
         let broad = self.noise(1, scaled(place, 45.0)) + 0.6 * self.noise(2, scaled(place, 130.0));
         let fine = self.noise(3, scaled(place, 420.0)) + 0.7 * self.noise(4, scaled(place, 900.0));
-        let amount = skin.blotches * texel.head;
         let brightness = 1.0 + amount * (0.055 * broad + 0.065 * fine);
         let red = amount * 0.05 * self.noise(6, scaled(place, 75.0));
         let colour = [
@@ -158,7 +172,7 @@ impl<'a> Painter<'a> {
             skin.tone[1] * brightness * (1.0 - red),
             skin.tone[2] * brightness * (1.0 - red),
         ];
-        stained(colour, [0.93, 0.72, 0.70], texel.ears * (0.35 + 0.5 * skin.blush))
+        redder(colour)
     }
 
     /// What only the face has.
