@@ -626,25 +626,25 @@ impl<'a> Preparation<'a> {
             Ok((index, self.key(&example), self.faces(&example), ids))
         })?;
         let first = found.first().and_then(|(index, ..)| examples.get(*index).ok());
-        let latents =
-            each(&found, first.map_or(0, |first| first.values()), done + count, control, |(index, key, ..)| {
-                if !self.cache.holds(key) {
-                    let again = examples.get(*index).map_err(|error| changed(examples.key(*index), error.to_string()));
-                    self.put_latents(key, &again?)?;
-                }
-                let [mean] = self.cache.get(key, ["mean"])?;
-                let shape = [1, 2, 3, 4].map(|axis| mean.shape()[axis]);
-                Ok((shape, mean.iter::<f32>().map(f16::from_f32).collect::<Vec<_>>()))
-            })?;
+        let values = first.map_or(0, |first| first.values());
+        let encode = |(index, key, ..): &(usize, CacheKey, Vec<u8>, Vec<u32>)| {
+            if !self.cache.holds(key) {
+                let again = examples.get(*index).map_err(|error| changed(examples.key(*index), error.to_string()));
+                self.put_latents(key, &again?)?;
+            }
+            let [mean] = self.cache.get(key, ["mean"])?;
+            let shape = [1, 2, 3, 4].map(|axis| mean.shape()[axis]);
+            Ok((shape, mean.iter::<f32>().map(f16::from_f32).collect()))
+        };
         let mut prepared: Vec<Prepared> = Vec::new();
-        for ((index, _, faces, ids), (shape, latents)) in found.into_iter().zip(latents) {
+        each(found, values, done + count, control, encode, |(index, _, faces, ids), (shape, latents)| {
             if let Some(first) = prepared.first().filter(|first| first.shape != shape) {
-                skipped
-                    .add(&examples.key(index), &format!("its latents are {shape:?}, others are {:?}", first.shape))?;
-                continue;
+                let reason = format!("its latents are {shape:?}, others are {:?}", first.shape);
+                return skipped.add(&examples.key(index), &reason);
             }
             prepared.push(Prepared { latents, shape, faces, ids });
-        }
+            Ok(())
+        })?;
         Ok(prepared)
     }
 

@@ -52,7 +52,7 @@ pub struct OptimiserConfig {
     /// Part of the learning rate that is left at the end of a cosine.
     #[serde(default)]
     pub final_fraction: f64,
-    /// Highest learning rate of matrices in hidden layers, T5's excepted, which are then updated by Muon
+    /// Highest learning rate of matrices and kernels in hidden layers, T5's excepted, which are then updated by Muon
     /// (arXiv 2502.16982): more computing for an update, fewer updates needed. Absent: all is by AdamW, as in the paper.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub muon_learning_rate: Option<f64>,

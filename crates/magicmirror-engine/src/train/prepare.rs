@@ -221,15 +221,15 @@ impl<'a> Preparation<'a> {
             VaeEncoder::new(&self.backbone.vae, params)
         })?;
         let values = self.again(examples, missing[0], frames)?.values();
-        each(&missing, values, 2 * examples.len(), control, |found| {
+        let encode = |found: &&Found| {
             let example = self.again(examples, found, frames)?;
             let frames = frames_from_rgb(&example.frames, self.device).unsqueeze::<5>();
             let mut go_on = |_, _| std::ops::ControlFlow::Continue(());
             let posterior = encoder.encode(vae_layout_from_denoiser(frames), Tiling::Off, &mut go_on)?;
             let [mean, logvar] = [posterior.mean, posterior.logvar].map(|x| denoiser_layout_from_vae(x).into_data());
             self.cache.put(&found.item.latents, &[("mean", mean), ("logvar", logvar)])
-        })?;
-        Ok(())
+        };
+        each(missing, values, 2 * examples.len(), control, encode, |_, ()| Ok(()))
     }
 
     /// Leaves out examples in whose photos no face is found.
@@ -247,17 +247,17 @@ impl<'a> Preparation<'a> {
         }
         let reader = FaceReader::load(self.encoders, &FaceOptions::default(), self.device)?;
         let values = self.again(examples, &found[0], frames)?.values();
-        let all_shown = each(&found, values, 3 * examples.len(), control, |found| {
-            Ok(cached(found) || self.put_features(&found.item, &self.again(examples, found, frames)?, &reader)?)
-        })?;
         let mut items = Vec::new();
-        for (found, all_shown) in found.into_iter().zip(all_shown) {
+        let encode = |found: &Found| {
+            Ok(cached(found) || self.put_features(&found.item, &self.again(examples, found, frames)?, &reader)?)
+        };
+        each(found, values, 3 * examples.len(), control, encode, |found, all_shown| {
             if all_shown {
                 items.push(found.item);
-            } else {
-                skipped.add(&examples.key(found.index), "no face in a reference photo")?;
+                return Ok(());
             }
-        }
+            skipped.add(&examples.key(found.index), "no face in a reference photo")
+        })?;
         Ok(items)
     }
 

@@ -117,24 +117,31 @@ pub(super) fn survey<T: Send>(
 /// would need more memory than they gain.
 const VALUES_AT_ONCE: usize = 4 << 20;
 
-/// Works on items whose examples have so many values each, as many at a time as fit. Progress counts from `done`.
+/// Works on items whose examples have so many values each, as many at a time as fit, and hands each item and what was made
+/// of it to `take`, in order. Progress counts from `done`.
 ///
 /// # Errors
-/// What `work` says, or when the run should stop.
-pub(super) fn each<T: Sync, R: Send>(
-    items: &[T],
+/// What `work` and `take` say, or when the run should stop.
+pub(super) fn each<T: Send + Sync, R: Send>(
+    items: Vec<T>,
     values: usize,
     done: usize,
     control: &mut Control<'_>,
     work: impl Fn(&T) -> Result<R, EngineError> + Sync,
-) -> Result<Vec<R>, EngineError> {
-    let mut results = Vec::with_capacity(items.len());
-    for items in items.chunks((VALUES_AT_ONCE / values.max(1)).max(1)) {
-        advance(control, done + results.len())?;
-        let found: Result<Vec<R>, EngineError> = items.par_iter().map(&work).collect();
-        results.extend(found?);
+    mut take: impl FnMut(T, R) -> Result<(), EngineError>,
+) -> Result<(), EngineError> {
+    let at_once = (VALUES_AT_ONCE / values.max(1)).max(1);
+    let (mut items, mut done) = (items.into_iter(), done);
+    loop {
+        let next: Vec<T> = items.by_ref().take(at_once).collect();
+        if next.is_empty() {
+            return Ok(());
+        }
+        advance(control, done)?;
+        done += next.len();
+        let made: Vec<R> = next.par_iter().map(&work).collect::<Result<_, _>>()?;
+        next.into_iter().zip(made).try_for_each(|(item, made)| take(item, made))?;
     }
-    Ok(results)
 }
 
 /// Says how many examples are prepared.
@@ -201,7 +208,7 @@ pub(super) fn changed(key: String, reason: String) -> EngineError {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicBool;
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
     use super::super::drawn::Drawn;
     use super::*;
@@ -227,6 +234,28 @@ mod tests {
             json!({"key": "drawn-3", "reason": "it was torn"}),
         ];
         assert_eq!(lines, expected);
+    }
+
+    #[test]
+    fn items_are_taken_in_order_and_no_more_are_worked_on_after_a_refusal() {
+        let (cancelled, worked, mut taken) = (AtomicBool::new(false), AtomicUsize::new(0), Vec::new());
+        let mut listener = |_| ();
+        let mut control = Control::new(&mut listener, &cancelled);
+        let double = |item: &usize| {
+            worked.fetch_add(1, Ordering::Relaxed);
+            Ok(2 * item)
+        };
+        // Three fit at a time.
+        let result = each((0..10).collect(), VALUES_AT_ONCE / 3, 0, &mut control, double, |item, doubled| {
+            if item == 4 {
+                return Err(EngineError::Cancelled);
+            }
+            taken.push((item, doubled));
+            Ok(())
+        });
+        assert!(matches!(result, Err(EngineError::Cancelled)));
+        assert_eq!(taken, [(0, 0), (1, 2), (2, 4), (3, 6)]);
+        assert_eq!(worked.into_inner(), 6);
     }
 
     #[test]
