@@ -1,11 +1,15 @@
 """Copies the small model here: python3 assets/nano/pack.py PIPELINE [ADAPTER]
 
-PIPELINE is the model folder of a `train backbone` run; ADAPTER that of a `train video` run.
+PIPELINE is the model folder of a `train backbone` run; ADAPTER that of a `train video` run, whose matrices are rounded to half
+precision, as the pipeline's are. Needs numpy and safetensors.
 """
 
 import shutil
 import sys
 from pathlib import Path
+
+import numpy
+from safetensors.numpy import load_file, save_file
 
 FILES = {
     "": [
@@ -34,4 +38,9 @@ for (folder, names), source in zip(FILES.items(), sys.argv[1:3], strict=False):
         target = here / folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(Path(source) / name, target)
+adapter = here / "adapter" / "model.safetensors"
+if adapter.exists():
+    weights = load_file(adapter)
+    halved = {name: w.astype(numpy.float16) if w.ndim > 1 else w for name, w in weights.items()}
+    save_file(halved, adapter, metadata={"format": "pt"})
 print(f"{sum(path.stat().st_size for path in here.rglob('*')) / 1e6:.1f} MB")

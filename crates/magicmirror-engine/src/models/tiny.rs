@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::EngineError;
 
 /// Height, width and frames that the tiny model is made for.
-pub(crate) const TINY_SIZE: (usize, usize, usize) = (96, 144, 17);
+const TINY_SIZE: (usize, usize, usize) = (96, 144, 17);
 
 const PROMPT_TOKENS: usize = 48;
 

@@ -91,28 +91,31 @@ fn other_settings_have_another_hash() {
     assert_ne!(usual, hash(&["--prompt", "a woman img walking in the park"]));
 }
 
+/// One picture of its own size, with its own number of steps, shows one face; a clip takes the reference.
 #[test]
-fn without_a_backbone_the_model_that_comes_with_the_program_is_used() {
+fn without_a_backbone_the_model_that_comes_with_the_program_draws_a_face() {
     let lab = Lab::new();
-    let args = [
-        "generate",
-        "--reference",
-        "astronaut.png",
-        "--prompt",
-        "a woman img smiling",
-        "--frames",
-        "5",
-        "--steps",
-        "2",
-        "--output",
-        "out/me.mp4",
-    ];
-    let ran = lab.run_well(&args);
-    assert!(ran.stderr.contains("warning: no --backbone given") && ran.stderr.contains("random"), "{}", ran.stderr);
-    assert_eq!(lab.names_in("out"), ["me.mp4", "me.mp4.json"]);
-    assert_eq!(lab.names_in("tmp"), [""; 0]);
-    let report = lab.json("out/me.mp4.json");
-    assert_eq!((&report["settings"]["height"], &report["settings"]["width"]), (&json!(96), &json!(144)));
+    let prompt = "a close-up of a woman img with a gentle smile in front of a blue wall. she wears a red sweater";
+    let run = |options: &[&str]| {
+        let ran = lab.run_well(&[&["generate", "--reference", "astronaut.png", "--prompt", prompt], options].concat());
+        assert!(ran.stderr.contains("warning: no --backbone given: using nano"), "{}", ran.stderr);
+        assert_eq!(lab.names_in("tmp"), [""; 0]);
+    };
+    run(&["--frames", "1", "--output", "out/me.png"]);
+    let report = lab.json("out/me.png.json");
+    let settings = &report["settings"];
+    for (key, expected) in
+        [("height", json!(144)), ("width", json!(96)), ("steps", json!(25)), ("guidance", json!(2.0))]
+    {
+        assert_eq!(settings[key], expected, "{key}");
+    }
     assert!(report["seconds"]["encode_identity"].as_f64().unwrap() > 0.0);
     assert_eq!(report["references"], json!(["astronaut.png"]));
+    let faces = lab.run_well(&["identity", "faces", "out/me.png", "--json"]).stdout;
+    let faces: Vec<Value> = serde_json::from_str(&faces).unwrap();
+    assert_eq!(faces.len(), 1, "{faces:?}");
+
+    run(&["--steps", "1", "--output", "out/me.mp4"]);
+    assert_eq!(lab.json("out/me.mp4.json")["settings"]["frames"], 17);
+    assert_eq!(lab.names_in("out"), ["me.mp4", "me.mp4.json", "me.png", "me.png.json"]);
 }
