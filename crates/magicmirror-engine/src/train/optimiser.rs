@@ -12,6 +12,9 @@ use super::OptimiserConfig;
 /// Elements that one task updates.
 const CHUNK: usize = 1 << 14;
 
+/// Size that a parameter at zero is taken to have where steps are relative: Adafactor's.
+const SMALLEST_SCALE: f64 = 1e-3;
+
 /// A trained parameter and what the optimiser remembers of it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Parameter {
@@ -56,12 +59,25 @@ impl Parameter {
 
 impl Parameter {
     /// Whether it is a matrix, or the kernels of a convolution, in one of many equal blocks, as opposed to what maps in,
-    /// out, or ids to vectors. T5's are left out: nothing scales or normalises the products of its queries and keys, and
-    /// Muon's updates, which do not get smaller, drive them up until attention is all or nothing and learns no more.
+    /// out, or ids to vectors. T5's are left out: see [`Self::step_scale`].
     fn is_hidden_matrix(&self) -> bool {
         let mut path = self.name.split('.');
-        let t5 = self.name.contains("SelfAttention") || self.name.contains("DenseReluDense");
-        self.shape.len() >= 2 && !t5 && path.any(|part| part.parse::<usize>().is_ok())
+        self.shape.len() >= 2 && !self.is_of_t5_block() && path.any(|part| part.parse::<usize>().is_ok())
+    }
+
+    fn is_of_t5_block(&self) -> bool {
+        self.name.contains("SelfAttention") || self.name.contains("DenseReluDense")
+    }
+
+    /// What its steps are multiplied by. T5 is made for Adafactor, whose steps are relative to the size of what they change
+    /// (arXiv 1804.04235, section 8): nothing scales or normalises the products of its queries and keys, and with steps as
+    /// large as elsewhere ten of them make attention all or nothing, which then learns no more.
+    fn step_scale(&self) -> f64 {
+        if !self.is_of_t5_block() {
+            return 1.0;
+        }
+        let squares: f64 = self.values.iter().map(|value| f64::from(*value).powi(2)).sum();
+        (squares / self.values.len() as f64).sqrt().max(SMALLEST_SCALE)
     }
 
     /// AdamW (arXiv 1711.05101); each element is read and written once.
@@ -158,7 +174,10 @@ impl Optimiser {
                 assert_eq!(gradient.len(), parameter.values.len(), "gradient of {}", parameter.name);
                 match config.muon_learning_rate {
                     Some(rate) if parameter.is_hidden_matrix() => parameter.muon(config, gradient, rate * part),
-                    _ => parameter.adamw(config, gradient, config.learning_rate * part, step),
+                    _ => {
+                        let rate = config.learning_rate * part * parameter.step_scale();
+                        parameter.adamw(config, gradient, rate, step);
+                    }
                 }
             }
             let averages = parameter.average.par_chunks_mut(CHUNK).zip(parameter.values.par_chunks(CHUNK));
@@ -311,7 +330,9 @@ mod tests {
         for (value, expected) in outer.values.iter().zip(signs) {
             assert!((value - expected).abs() < 1e-5, "AdamW: {value}, {expected}");
         }
-        assert_eq!(t5.values, outer.values, "T5's are left to AdamW");
+        for (value, outer) in t5.values.iter().zip(&outer.values) {
+            assert!((value - outer * 1e-3).abs() < 1e-8, "T5's are left to AdamW, with steps relative to their size");
+        }
         assert_eq!(convolution.values, hidden.values, "a row for each output");
         assert_eq!(orthogonalise(vec![0.0; 6], [3, 2]), vec![0.0; 6]);
     }
