@@ -4,6 +4,7 @@ PIPELINE is the model folder of a `train backbone` run; ADAPTER that of a `train
 precision, as the pipeline's are. Needs numpy and safetensors.
 """
 
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -11,33 +12,16 @@ from pathlib import Path
 import numpy
 from safetensors.numpy import load_file, save_file
 
-FILES = {
-    "": [
-        "model_index.json",
-        "scheduler/scheduler_config.json",
-        "tokenizer/spiece.model",
-        "tokenizer/tokenizer_config.json",
-        "text_encoder/config.json",
-        "text_encoder/model.safetensors",
-        "transformer/config.json",
-        "transformer/diffusion_pytorch_model.safetensors",
-        "vae/config.json",
-        "vae/diffusion_pytorch_model.safetensors",
-    ],
-    "adapter": [
-        "adapter_config.json",
-        "model.safetensors",
-        "vision/config.json",
-        "vision/model.safetensors",
-    ],
-}
-
 here = Path(__file__).parent
-for (folder, names), source in zip(FILES.items(), sys.argv[1:3], strict=False):
-    for name in names:
-        target = here / folder / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(Path(source) / name, target)
+shipped = (here / "../../crates/magicmirror-engine/src/models/shipped.rs").read_text()
+names = re.findall(r'^    "(.+)",$', shipped, re.MULTILINE)
+# By whether a file is the adapter's.
+sources = dict(zip([False, True], map(Path, sys.argv[1:3]), strict=False))
+for name in names:
+    source = sources.get(name.startswith("adapter/"))
+    if source:
+        (here / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source / name.removeprefix("adapter/"), here / name)
 adapter = here / "adapter" / "model.safetensors"
 if adapter.exists():
     weights = load_file(adapter)

@@ -9,10 +9,10 @@ use crate::EngineError;
 use crate::event::Control;
 use crate::generate::Request;
 
-/// Steps that it needs; more look the same.
+/// Steps that its scores in `assets/nano/README.md` are of.
 const STEPS: usize = 25;
 
-/// Guidance that suits it: with more, what is uncertain in a face becomes lines.
+/// Guidance that its scores are of: at 3 and 5, what is uncertain in a face becomes lines.
 const GUIDANCE: f64 = 2.0;
 
 /// The adapter's folder beside the parts of the backbone.
@@ -24,7 +24,7 @@ macro_rules! shipped {
     };
 }
 
-/// Where each file belongs in the unpacked folder, and what is in it.
+/// Where each file belongs in the unpacked folder, and what is in it. `assets/nano/pack.py` reads the names here.
 const FILES: [(&str, &[u8]); 14] = shipped![
     "model_index.json",
     "scheduler/scheduler_config.json",
@@ -59,8 +59,8 @@ pub(crate) fn fill_in(request: &Request, control: &mut Control<'_>) -> Result<(R
         ));
     }
     control.warn(
-        "no --backbone given: using nano, the small model that comes with this program. It draws synthetic heads that \
-         look somewhat like the person, at 96x144. For real videos give a CogVideoX checkpoint with --backbone",
+        "no --backbone given: using nano, the small model that comes with this program. It draws blurred synthetic heads \
+         at 96x144, with the skin and hair of the photo at best. For real videos give a CogVideoX checkpoint with --backbone",
     );
     let folder =
         tempfile::Builder::new().prefix("magicmirror-").tempdir().map_err(EngineError::io(std::env::temp_dir()))?;

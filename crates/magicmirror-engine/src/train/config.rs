@@ -41,7 +41,7 @@ pub struct RunConfig {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OptimiserConfig {
-    /// Highest learning rate.
+    /// Highest learning rate. T5's blocks take steps relative to the size of each parameter, as Adafactor's: so much of it.
     pub learning_rate: f64,
     /// Steps over which the learning rate rises from 0.
     #[serde(default)]

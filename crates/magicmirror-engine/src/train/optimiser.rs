@@ -70,8 +70,8 @@ impl Parameter {
     }
 
     /// What its steps are multiplied by. T5 is made for Adafactor, whose steps are relative to the size of what they change
-    /// (arXiv 1804.04235, section 8): nothing scales or normalises the products of its queries and keys, and with steps as
-    /// large as elsewhere ten of them make attention all or nothing, which then learns no more.
+    /// (arXiv 1804.04235, section 8): nothing scales or normalises the products of its queries and keys, and steps as large
+    /// as elsewhere make attention all or nothing, which then learns no more.
     fn step_scale(&self) -> f64 {
         if !self.is_of_t5_block() {
             return 1.0;
