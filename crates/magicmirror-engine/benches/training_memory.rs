@@ -64,7 +64,8 @@ fn blocks(frames: usize, layers: usize) {
     let trained: usize = parameters.iter().map(|parameter| parameter.values.len()).sum();
     drop(parameters);
     let schedule = NoiseSchedule::new(&SchedulerConfig::default()).expect("the released schedule is valid");
-    let networks = Networks { dit, dit_config, schedule, adapter, identity: None, device: device.clone() };
+    let networks =
+        Networks { dit, dit_config, schedule, adapter, identity: None, recompute: true, device: device.clone() };
     let random = |shape: [usize; 5]| arbitrary(shape, &device);
     let shape = [1, frames, 16, 60, 90];
     let mut class_token_mask = vec![false; 226];

@@ -206,19 +206,29 @@ impl Adapter {
 
     /// The conditions of one generation. The features' widths must be the adapter's ([`FaceFeatures::check`]).
     pub fn conditions(&self, features: &FaceFeatures) -> Conditions {
+        self.conditions_of(1, features)
+    }
+
+    /// The conditions of a batch: `features` are those of `people` persons, one after the other, equally many references
+    /// each.
+    ///
+    /// # Panics
+    /// When the references do not divide so.
+    pub fn conditions_of(&self, people: usize, features: &FaceFeatures) -> Conditions {
         let x_id = self
             .identity
             .as_ref()
             .map(|branch| branch.perceiver.forward(features.id_embeds.clone(), features.vision_last.clone()));
         let can_condition = self.identity.as_ref().and_then(|branch| {
-            let [_, tokens, dim] = x_id.as_ref()?.dims();
-            let mean = x_id.clone()?.mean_dim(0).reshape([1, tokens * dim]);
+            let [references, tokens, dim] = x_id.as_ref()?.dims();
+            let mean = x_id.clone()?.reshape([people, references / people, tokens * dim]).mean_dim(1);
+            let mean = mean.reshape([people, tokens * dim]);
             Some(branch.can_projection.as_ref()?.forward(mean))
         });
         let x_face = self.structure.as_ref().map(|branch| {
             let x = branch.projection.forward(branch.perceiver.forward(features.vision_penultimate.clone()));
             let [references, tokens, width] = x.dims();
-            x.reshape([1, references * tokens, width])
+            x.reshape([people, references / people * tokens, width])
         });
         Conditions { x_id, x_face, can_condition }
     }
@@ -226,8 +236,9 @@ impl Adapter {
     /// Puts the identity tokens into the text embeddings; without an identity branch these are returned as they are.
     ///
     /// # Shapes
-    /// - prompt_embeds, output: `[1, tokens, text width]`
-    /// - class_token_mask: one flag for each token, from [`ExpandedPrompt::class_token_mask`]
+    /// - prompt_embeds, output: `[batch, tokens, text width]`
+    /// - class_token_mask: one flag for each token of the first prompt, then of the next, from
+    ///   [`ExpandedPrompt::class_token_mask`]
     ///
     /// # Panics
     /// When the mask does not mark as many tokens as there are identity tokens.

@@ -38,6 +38,14 @@ pub struct ModelConfig {
     /// Precision of the frozen weights in memory. The adapter is always f32.
     #[serde(default)]
     pub dtype: FrozenPrecision,
+    /// Whether blocks are run again on the way back, which needs the memory of one block instead of all. A small model is
+    /// quicker without.
+    #[serde(default = "yes")]
+    pub recompute: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// Precision of frozen weights.
@@ -301,6 +309,7 @@ fn load(
             // Copies have the same parameter ids, so one set serves all.
             adapter: first.clone().fork(&device),
             identity,
+            recompute: model.recompute,
             device,
         })
     });

@@ -83,11 +83,18 @@ impl TrainingPlan {
             ("frozen transformer", frozen.bytes(model.dtype)),
             ("adapter, f32", trained.elements() * F32),
             gradients,
-            ("inputs of all blocks, f32", one * backbone.dit.num_layers as u64),
         ];
+        if model.recompute {
+            device.push(("inputs of all blocks, f32", one * backbone.dit.num_layers as u64));
+        }
         let all_scores = (text + video + face).pow(2) * backbone.dit.num_attention_heads as u64 * F32;
         let scores = SCORE_TENSORS * SCORES.min(all_scores * run.micro_batch as u64);
-        let mut graph = ("one block under autodiff, f32", one * BLOCK_TENSORS + scores);
+        let block = one * BLOCK_TENSORS + scores;
+        let mut graph = if model.recompute {
+            ("one block under autodiff, f32", block)
+        } else {
+            ("all blocks under autodiff, f32", block * backbone.dit.num_layers as u64)
+        };
         if loss.identity_weight > 0.0 {
             let decoder = Count::of(|params| VaeDecoder::new(&backbone.vae, params));
             device.push(("frozen decoder", decoder.bytes(model.dtype)));
@@ -97,7 +104,10 @@ impl TrainingPlan {
             let square = (loss.identity_side * backbone.spatial_compression()).pow(2);
             let pixels = if square > 0 { pixels.min(square) } else { pixels };
             let decoder = decoded * channels * pixels as u64 * F32 * DECODER_TENSORS * run.micro_batch as u64;
-            if decoder > graph.1 {
+            if !model.recompute {
+                // Both are there at once.
+                device.push(("decoder under autodiff, f32", decoder));
+            } else if decoder > graph.1 {
                 graph = ("decoder under autodiff, f32", decoder);
             }
         }

@@ -1,5 +1,7 @@
 //! One training step of the adapter: section 3.4 of the paper, from samples to gradients.
 
+use std::ops::ControlFlow;
+
 use burn::tensor::{Device, Tensor};
 use magicmirror_models::adapter::{Adapter, Conditions, FaceFeatures, IdentityConditioner};
 use magicmirror_models::diffusion::NoiseSchedule;
@@ -43,6 +45,8 @@ pub struct Networks {
     pub adapter: Adapter,
     /// For the identity term, if that is on.
     pub identity: Option<IdentityLoss>,
+    /// Whether the graph is that of one block at a time or of all.
+    pub recompute: bool,
     /// A device with autodiff.
     pub device: Device,
 }
@@ -75,6 +79,14 @@ impl Networks {
     ) -> Result<MicroBatch, EngineError> {
         let inputs = self.inputs(samples)?;
         let conditioner = IdentityConditioner::new(&self.adapter, &inputs.conditions, 1.0);
+        if !self.recompute {
+            let mut go_on = |_| ControlFlow::Continue(());
+            let velocity = self.dit.forward(inputs.dit_input(), &conditioner, &mut go_on).expect("nothing breaks off");
+            let (loss, losses) = self.loss(velocity, &inputs, samples, config);
+            let mut gradients = set.gradients();
+            set.add(&self.adapter, &loss.backward(), &mut gradients);
+            return Ok(MicroBatch { gradients, losses });
+        }
         let (streams, context) = self.dit.embed(inputs.dit_input(), &conditioner);
         let can_condition = inputs.conditions.can_condition.clone();
 
@@ -98,28 +110,6 @@ impl Networks {
         Ok(MicroBatch { gradients, losses })
     }
 
-    /// The same with one graph over the whole transformer, which keeps all activations: what [`Self::gradients`] is
-    /// compared to.
-    ///
-    /// # Errors
-    /// As [`Self::gradients`].
-    #[cfg(test)]
-    pub(super) fn plain_gradients(
-        &self,
-        samples: &[Sample],
-        config: &LossConfig,
-        set: &ParameterSet,
-    ) -> Result<MicroBatch, EngineError> {
-        let inputs = self.inputs(samples)?;
-        let conditioner = IdentityConditioner::new(&self.adapter, &inputs.conditions, 1.0);
-        let mut go_on = |_| std::ops::ControlFlow::Continue(());
-        let velocity = self.dit.forward(inputs.dit_input(), &conditioner, &mut go_on).expect("nothing breaks off");
-        let (loss, losses) = self.loss(velocity, &inputs, samples, config);
-        let mut gradients = set.gradients();
-        set.add(&self.adapter, &loss.backward(), &mut gradients);
-        Ok(MicroBatch { gradients, losses })
-    }
-
     /// Identity into conditions and text, noise onto latents.
     fn inputs(&self, samples: &[Sample]) -> Result<Inputs, EngineError> {
         let levels = samples.iter().map(|sample| NoiseLevel::at(&self.schedule, sample.timestep));
@@ -129,26 +119,19 @@ impl Networks {
         };
         let noisy = all(&|sample, level| level.noisy(sample.latents.clone(), sample.noise.clone()));
         let target = all(&|sample, level| level.velocity(sample.latents.clone(), sample.noise.clone()));
-        let mut text = Vec::new();
-        let (mut x_face, mut can_condition) = (Vec::new(), Vec::new());
-        for sample in samples {
-            let conditions = self.adapter.conditions(&sample.features);
-            text.push(self.adapter.fuse(sample.text.clone(), &sample.class_token_mask, &conditions));
-            x_face.extend(conditions.x_face);
-            can_condition.extend(conditions.can_condition);
-        }
+        let features: Vec<_> = samples.iter().map(|sample| sample.features.clone()).collect();
+        let conditions = self.adapter.conditions_of(samples.len(), &FaceFeatures::cat(features));
+        let text = Tensor::cat(samples.iter().map(|sample| sample.text.clone()).collect(), 0);
+        let mask: Vec<bool> = samples.iter().flat_map(|sample| &sample.class_token_mask).copied().collect();
+        let text = self.adapter.fuse(text, &mask, &conditions);
         let [_, frames, _, height, width] = noisy.dims();
         let DitConfig { patch_size, patch_size_t, .. } = self.dit_config;
         Ok(Inputs {
             positions: Positions::new(&self.dit_config, frames, height, width, &self.device)?,
             grid: [frames / patch_size_t.unwrap_or(1), height / patch_size, width / patch_size],
             timesteps: samples.iter().map(|sample| sample.timestep as f64).collect(),
-            text: Tensor::cat(text, 0),
-            conditions: Conditions {
-                x_id: None,
-                x_face: (!x_face.is_empty()).then(|| Tensor::cat(x_face, 0)),
-                can_condition: (!can_condition.is_empty()).then(|| Tensor::cat(can_condition, 0)),
-            },
+            text,
+            conditions,
             noisy,
             target,
         })

@@ -86,6 +86,7 @@ impl Lab {
             backbone: self.path("backbone"),
             adapter: self.path("adapter"),
             dtype: magicmirror_engine::train::FrozenPrecision::Stored,
+            recompute: true,
         }
     }
 

@@ -9,11 +9,11 @@ use crate::dit::{BlockFactors, Factors, LayerConditioner};
 /// Parts whose module is off are `None`.
 #[derive(Debug, Clone)]
 pub struct Conditions {
-    /// Identity tokens `[references, tokens, dim]`, for [`Adapter::fuse`].
+    /// Identity tokens `[references of all persons, tokens, dim]`, for [`Adapter::fuse`].
     pub x_id: Option<Tensor<3>>,
-    /// Face tokens `[batch, tokens, width]`, those of all references in the order given; batch is 1.
+    /// Face tokens `[batch, tokens, width]`, those of all references in the order given.
     pub x_face: Option<Tensor<3>>,
-    /// Condition of the adaptive normalization, `[batch, c1]`; batch is 1.
+    /// Condition of the adaptive normalization, `[batch, c1]`.
     pub can_condition: Option<Tensor<2>>,
 }
 

@@ -32,17 +32,20 @@ impl Fusion {
     /// all others are passed on bit for bit.
     ///
     /// # Shapes
-    /// - text, output: `[1, tokens, text width]`
-    /// - mask: one flag for each text token
+    /// - text, output: `[batch, tokens, text width]`
+    /// - mask: one flag for each text token, prompt after prompt
     /// - x_id: `[references, identity tokens, dim]`; its rows go to the marked tokens in reading order
     ///
     /// # Panics
     /// When the mask does not mark as many tokens as `x_id` has rows.
     pub fn forward(&self, text: Tensor<3>, mask: &[bool], x_id: Tensor<3>) -> Tensor<3> {
-        let [batch, tokens, _] = text.dims();
+        let shape = text.dims();
+        let [batch, length, width] = shape;
+        let tokens = batch * length;
+        let text = text.reshape([1, tokens, width]);
         let [references, id_tokens, dim] = x_id.dims();
         let marked: Vec<usize> = (0..mask.len()).filter(|i| mask[*i]).collect();
-        assert_eq!([batch, tokens], [1, mask.len()], "text is [batch, tokens, …], the mask is for one sequence");
+        assert_eq!(tokens, mask.len(), "text tokens and flags of the mask differ in number");
         assert_eq!(marked.len(), references * id_tokens, "marked text tokens and identity tokens differ in number");
 
         let device = text.device();
@@ -57,7 +60,7 @@ impl Fusion {
         for (row, position) in marked.into_iter().enumerate() {
             picked[position] = (tokens + row) as i32;
         }
-        Tensor::cat(vec![text, fused], 1).select(1, indices(picked))
+        Tensor::cat(vec![text, fused], 1).select(1, indices(picked)).reshape(shape)
     }
 }
 

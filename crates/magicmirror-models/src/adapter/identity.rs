@@ -94,6 +94,21 @@ impl FaceFeatures {
         Ok(save_safetensors(path, &tensors)?)
     }
 
+    /// The references of several persons, one after the other.
+    pub fn cat(of_people: Vec<Self>) -> Self {
+        let (mut embeds, mut last, mut penultimate) = (Vec::new(), Vec::new(), Vec::new());
+        for Self { id_embeds, vision_last, vision_penultimate } in of_people {
+            embeds.push(id_embeds);
+            last.push(vision_last);
+            penultimate.push(vision_penultimate);
+        }
+        Self {
+            id_embeds: Tensor::cat(embeds, 0),
+            vision_last: Tensor::cat(last, 0),
+            vision_penultimate: Tensor::cat(penultimate, 0),
+        }
+    }
+
     /// Number of reference photos.
     pub fn references(&self) -> usize {
         self.id_embeds.dims()[0]

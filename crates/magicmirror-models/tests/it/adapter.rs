@@ -233,6 +233,36 @@ fn the_order_of_references_changes_only_what_it_should() {
 }
 
 #[test]
+fn a_batch_of_people_is_each_of_them() {
+    let config = AdapterConfig::tiny();
+    let folder = tempfile::tempdir().unwrap();
+    let adapter = shaken(&Adapter::initialise(&config, 7, &Device::flex()).unwrap(), folder.path());
+    let people = [features(&config, 2, 1), features(&config, 2, 9)];
+    let text = random([2, 7, config.text_embed_dim], 4);
+    let marked = |positions: [usize; 4]| -> Vec<bool> { (0..7).map(|token| positions.contains(&token)).collect() };
+    let masks = [marked([1, 2, 4, 5]), marked([0, 3, 5, 6])];
+
+    let together = adapter.conditions_of(2, &FaceFeatures::cat(people.to_vec()));
+    let fused = adapter.fuse(text.clone(), &masks.concat(), &together);
+    for (index, person) in people.iter().enumerate() {
+        let alone = adapter.conditions(person);
+        let x_id = together.x_id.clone().unwrap().narrow(0, 2 * index, 2);
+        assert_close("x_id", x_id.into_data(), &alone.x_id.clone().unwrap().into_data(), ONE_CALL);
+        let x_face = together.x_face.clone().unwrap().narrow(0, index, 1);
+        assert_close("x_face", x_face.into_data(), &alone.x_face.clone().unwrap().into_data(), ONE_CALL);
+        let condition = together.can_condition.clone().unwrap().narrow(0, index, 1);
+        assert_close(
+            "can_condition",
+            condition.into_data(),
+            &alone.can_condition.clone().unwrap().into_data(),
+            ONE_CALL,
+        );
+        let expected = adapter.fuse(text.clone().narrow(0, index, 1), &masks[index], &alone);
+        assert_close("fused", fused.clone().narrow(0, index, 1).into_data(), &expected.into_data(), ONE_CALL);
+    }
+}
+
+#[test]
 fn the_face_scale_scales_the_cross_attention_alone() {
     let config = AdapterConfig::tiny();
     let folder = tempfile::tempdir().unwrap();

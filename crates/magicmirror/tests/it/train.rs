@@ -119,6 +119,9 @@ fn the_plan_is_data_and_needs_no_run() {
     for part in ["frozen transformer", "gradients of the adapter", "inputs of all blocks", "both moments"] {
         assert!(ran.stdout.contains(part), "{part}: {}", ran.stdout);
     }
+    let whole = ["train", "image", "--config", "config.toml", "--plan", "--set", "model.recompute=false"];
+    let whole = lab.run_well(&whole).stdout;
+    assert!(whole.contains("all blocks under autodiff") && !whole.contains("inputs of all blocks"), "{whole}");
 }
 
 /// The paper's recipes are valid, and the plan in their headers is what the program says for models of the full size.
