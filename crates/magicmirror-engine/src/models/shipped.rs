@@ -12,7 +12,7 @@ use crate::generate::Request;
 /// Steps that its scores in `assets/nano/README.md` are of.
 const STEPS: usize = 25;
 
-/// Guidance that its scores are of: at 3 and 5, what is uncertain in a face becomes lines.
+/// Guidance that its scores are of. The card has those of 4 too: somewhat more of the person, and harder shadows.
 const GUIDANCE: f64 = 2.0;
 
 /// The adapter's folder beside the parts of the backbone.

@@ -89,11 +89,12 @@ impl TrainingPlan {
         }
         let all_scores = (text + video + face).pow(2) * backbone.dit.num_attention_heads as u64 * F32;
         let scores = SCORE_TENSORS * SCORES.min(all_scores * run.micro_batch as u64);
-        let block = one * BLOCK_TENSORS + scores;
+        let block = one * BLOCK_TENSORS;
         let mut graph = if model.recompute {
-            ("one block under autodiff, f32", block)
+            ("one block under autodiff, f32", block + scores)
         } else {
-            ("all blocks under autodiff, f32", block * backbone.dit.num_layers as u64)
+            // Scores are those of one block at a time: attention computes them again.
+            ("all blocks under autodiff, f32", block * backbone.dit.num_layers as u64 + scores)
         };
         if loss.identity_weight > 0.0 {
             let decoder = Count::of(|params| VaeDecoder::new(&backbone.vae, params));

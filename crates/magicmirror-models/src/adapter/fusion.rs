@@ -37,7 +37,7 @@ impl Fusion {
     /// - x_id: `[references, identity tokens, dim]`; its rows go to the marked tokens in reading order
     ///
     /// # Panics
-    /// When the mask does not mark as many tokens as `x_id` has rows.
+    /// When the mask does not mark as many tokens as `x_id` has rows, equally many in each prompt.
     pub fn forward(&self, text: Tensor<3>, mask: &[bool], x_id: Tensor<3>) -> Tensor<3> {
         let shape = text.dims();
         let [batch, length, width] = shape;
@@ -47,6 +47,11 @@ impl Fusion {
         let marked: Vec<usize> = (0..mask.len()).filter(|i| mask[*i]).collect();
         assert_eq!(tokens, mask.len(), "text tokens and flags of the mask differ in number");
         assert_eq!(marked.len(), references * id_tokens, "marked text tokens and identity tokens differ in number");
+        let in_prompt = |prompt: &[bool]| prompt.iter().filter(|marked| **marked).count();
+        assert!(
+            mask.chunks(length).all(|prompt| in_prompt(prompt) * batch == marked.len()),
+            "prompts differ in their number of marked tokens"
+        );
 
         let device = text.device();
         let indices = |values: Vec<i32>| Tensor::<1, Int>::from_data(values.as_slice(), &device);

@@ -95,7 +95,12 @@ impl FaceFeatures {
     }
 
     /// The references of several persons, one after the other.
+    ///
+    /// # Panics
+    /// When there is nobody, or not all have equally many.
     pub fn cat(of_people: Vec<Self>) -> Self {
+        let equal = of_people.windows(2).all(|pair| pair[0].references() == pair[1].references());
+        assert!(equal, "people differ in their number of references");
         let (mut embeds, mut last, mut penultimate) = (Vec::new(), Vec::new(), Vec::new());
         for Self { id_embeds, vision_last, vision_penultimate } in of_people {
             embeds.push(id_embeds);

@@ -262,6 +262,18 @@ fn a_batch_of_people_is_each_of_them() {
     }
 }
 
+/// One person's identity must not get into another's prompt.
+#[test]
+#[should_panic(expected = "prompts differ in their number of marked tokens")]
+fn prompts_of_a_batch_have_equally_many_marked_tokens() {
+    let config = AdapterConfig::tiny();
+    let adapter = Adapter::initialise(&config, 7, &Device::flex()).unwrap();
+    let conditions =
+        adapter.conditions_of(2, &FaceFeatures::cat(vec![features(&config, 1, 1), features(&config, 1, 9)]));
+    let mask = [[true, true, true, false], [false, false, true, false]];
+    adapter.fuse(random([2, 4, config.text_embed_dim], 4), mask.as_flattened(), &conditions);
+}
+
 #[test]
 fn the_face_scale_scales_the_cross_attention_alone() {
     let config = AdapterConfig::tiny();
