@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::motion::{Action, CameraMove, Clip, Expression, Facing, Framing};
 use crate::scene::{Background, Garment, Group, Hat, HatKind, Lighting, NamedColour, Outfit, Place};
 
-/// What scenes may show; a list that is empty allows anything. Photos of a person for reference are free of it.
+/// What scenes may show; a list that is empty allows anything. Photos of a person for reference keep to lights and hats only.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Choices {
@@ -32,12 +32,20 @@ pub struct Choices {
     /// Nobody wears a hat.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub no_hats: bool,
+    /// Faces are in the middle and equally large.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub centred: bool,
 }
 
 impl Choices {
     /// Whether a photo may be turned as its picture is: where pictures are all turned alike.
     pub fn one_facing(&self) -> bool {
         self.facings.len() == 1
+    }
+
+    /// Whether a photo may be lit as its picture is: where only some lights are allowed.
+    pub fn few_lights(&self) -> bool {
+        !self.lightings.is_empty()
     }
 }
 
@@ -56,6 +64,9 @@ pub struct SceneGraph {
     pub lighting: Lighting,
     /// From how near.
     pub framing: Framing,
+    /// Whether the face is in the middle, and as large as all of this framing that are.
+    #[serde(default)]
+    pub centred: bool,
     /// Turned where; at the start, in a clip.
     pub facing: Facing,
     /// With which face.
@@ -109,15 +120,16 @@ impl SceneGraph {
         let alike = !choices.one_facing();
         let weight = |(facing, weight)| (facing, if alike && facing == self.facing { 0 } else { weight });
         let facing = weighted(&FACINGS.map(weight), random);
-        let free = Choices::default();
+        let Choices { ref lightings, no_hats, .. } = *choices;
+        let kept = Choices { lightings: lightings.clone(), no_hats, ..Choices::default() };
         let hat = random.random_bool(0.06).then(|| hat(random));
         loop {
             let other = Self {
                 framing: Framing::Bust,
-                ..Self::staged(self.group, facing, hat, any(&Expression::ALL, random), &free, random)
+                ..Self::staged(self.group, facing, hat, any(&Expression::ALL, random), &kept, random)
             };
             if other.background.place != self.background.place
-                && other.lighting != self.lighting
+                && (choices.few_lights() || other.lighting != self.lighting)
                 && other.expression != self.expression
                 && other.outfit != self.outfit
             {
@@ -147,7 +159,9 @@ impl SceneGraph {
         let framing = one_of(&choices.framings, any(&Framing::ALL, random), random);
         let facing = one_of(&choices.facings, facing, random);
         let hat = hat.filter(|_| !choices.no_hats);
-        Self { group, outfit, hat, background, lighting, framing, facing, expression, action: None, camera_move: None }
+        let centred = choices.centred;
+        let (action, camera_move) = (None, None);
+        Self { group, outfit, hat, background, lighting, framing, centred, facing, expression, action, camera_move }
     }
 
     /// How the person stands and moves: `duration` in seconds, `aspect` the picture's width by its height. A picture is
@@ -156,10 +170,14 @@ impl SceneGraph {
         let random = &mut ChaCha8Rng::seed_from_u64(seed);
         let pose = self.facing.pose([(); 3].map(|()| random.random_range(-1.0..1.0)));
         let field_of_view = random.random_range(18.0..30.0f32) * PI / 180.0;
-        let mut camera = self.framing.camera(aspect, random.random_range(self.framing.face_height()), field_of_view);
-        // Not everybody stands in the middle.
-        camera.right += random.random_range(-0.025..0.025f32) * aspect;
-        camera.up += random.random_range(-0.012..0.012f32);
+        let heights = self.framing.face_height();
+        let height = random.random_range(heights.clone());
+        let mut camera = self.framing.camera(aspect, if self.centred { heights.end } else { height }, field_of_view);
+        let [right, up] = [0.025, 0.012f32].map(|most| random.random_range(-most..most));
+        if !self.centred {
+            camera.right += right * aspect;
+            camera.up += up;
+        }
         Clip {
             seed: random.random(),
             duration,
@@ -270,6 +288,7 @@ mod tests {
             facings: Facing::ALL.to_vec(),
             lightings: Lighting::ALL.to_vec(),
             no_hats: true,
+            centred: true,
         };
         let names = serde_json::json!({
             "actions": Action::ALL.map(Action::name).to_vec(),
@@ -278,6 +297,7 @@ mod tests {
             "facings": Facing::ALL.map(Facing::name).to_vec(),
             "lightings": Lighting::ALL.map(Lighting::name).to_vec(),
             "no_hats": true,
+            "centred": true,
         });
         assert_eq!(serde_json::to_value(&choices).unwrap(), names);
         assert_eq!(serde_json::from_value::<Choices>(names).unwrap(), choices);
@@ -293,6 +313,7 @@ mod tests {
             facings: vec![Facing::Camera],
             lightings: vec![Lighting::Sunset, Lighting::Neon],
             no_hats: true,
+            centred: true,
         };
         let mut alike = 0;
         for seed in 0..100 {
@@ -303,7 +324,12 @@ mod tests {
                 assert_eq!((graph.framing, graph.facing, graph.hat), (Framing::Portrait, Facing::Camera, None));
                 assert!(matches!(graph.lighting, Lighting::Sunset | Lighting::Neon));
             }
-            alike += usize::from(clip.reference(&choices, seed).facing == Facing::Camera);
+            let [left, right] = [seed, seed + 1].map(|seed| clip.perform(seed, 2.0, 0.7).camera);
+            assert_eq!((left.right, left.up), (right.right, right.up), "in the middle");
+            let reference = clip.reference(&choices, seed);
+            assert!(matches!(reference.lighting, Lighting::Sunset | Lighting::Neon) && reference.hat.is_none());
+            assert!(!reference.centred);
+            alike += usize::from(reference.facing == Facing::Camera);
         }
         assert!((20..80).contains(&alike), "{alike} photos of 100 are frontal");
     }

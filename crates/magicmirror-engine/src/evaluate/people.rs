@@ -176,7 +176,7 @@ impl Sitting {
             let photo = self.scenes[0].reference(&self.choices, self.random.random());
             let unlike = |clip: &SceneGraph| {
                 (photo.background.place != clip.background.place)
-                    && photo.lighting != clip.lighting
+                    && (self.choices.few_lights() || photo.lighting != clip.lighting)
                     && photo.outfit != clip.outfit
                     && (self.choices.one_facing() || photo.facing != clip.facing)
             };

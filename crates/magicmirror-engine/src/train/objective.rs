@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use burn::module::Module;
 use burn::tensor::{DType, Device, Tensor, TensorData};
-use magicmirror_models::adapter::{Adapter, AdapterConfig};
+use magicmirror_models::adapter::{Adapter, AdapterConfig, FaceFeatures};
 use magicmirror_models::dit::Dit;
 use magicmirror_models::vae::VaeDecoder;
 use magicmirror_models::weights::Precision;
@@ -77,10 +77,25 @@ pub struct WeightedExamples {
     pub path: PathBuf,
     /// The examples.
     pub examples: Box<dyn Examples>,
+    /// Examples of people who are not trained on, where the data set holds some out.
+    pub held_out: Option<Box<dyn Examples>>,
     /// Frames that are trained: 1 for images.
     pub frames: usize,
     /// Relative to those of the other sets.
     pub weight: f64,
+}
+
+/// Held-out examples of each data set that a validation computes the loss of.
+const VALIDATED: usize = 64;
+
+/// Where a sample stands, and what is decided about it.
+struct Place {
+    seed: u64,
+    step: u64,
+    position: usize,
+    timestep: usize,
+    /// Whether its face region counts alone.
+    in_region: bool,
 }
 
 /// An adapter in training, on one device or several.
@@ -96,6 +111,8 @@ pub(super) struct AdapterObjective<'a> {
     cache: Cache,
     /// Items of each data set, and the weights added up so far.
     sources: Vec<(f64, Vec<Item>)>,
+    /// Items of people who are held out: images, and clips.
+    held_out: [Vec<Item>; 2],
     patch_frames: usize,
     scaling_factor: f64,
 }
@@ -127,10 +144,14 @@ impl<'a> AdapterObjective<'a> {
             data.most_bad(),
             skipped,
         )?;
-        let (mut sources, mut total) = (Vec::new(), 0.0);
-        for WeightedExamples { path, examples, frames, weight } in examples {
+        let (mut sources, mut total, mut validated) = (Vec::new(), 0.0, [Vec::new(), Vec::new()]);
+        for WeightedExamples { path, examples, held_out, frames, weight } in examples {
             total += weight;
-            let items = preparation.run(examples.as_ref(), *frames, control)?;
+            if let Some(held_out) = held_out {
+                let of_kind = &mut validated[usize::from(*frames > 1)];
+                of_kind.extend(preparation.run(held_out.as_ref(), VALIDATED, *frames, control)?);
+            }
+            let items = preparation.run(examples.as_ref(), examples.len(), *frames, control)?;
             if items.is_empty() {
                 return Err(TrainError::NoExamples { path: path.clone() }.into());
             }
@@ -149,6 +170,7 @@ impl<'a> AdapterObjective<'a> {
             adapter,
             cache,
             sources,
+            held_out: validated,
             patch_frames: backbone.dit.patch_size_t.unwrap_or(1),
             scaling_factor: backbone.vae.scaling_factor,
         })
@@ -163,15 +185,51 @@ impl<'a> AdapterObjective<'a> {
         &items[random::sample(items.len(), self.seed, step * batch as u64 + position as u64)]
     }
 
-    /// Reads an item and draws everything that is drawn for it.
-    fn sample(&self, item: &Item, step: u64, position: usize, networks: &Networks) -> Result<Sample, EngineError> {
+    fn place(&self, step: u64, position: usize, batch: usize) -> Place {
+        let timesteps = self.replicas[0].schedule.alphas_cumprod().len();
+        Place {
+            seed: self.seed,
+            step,
+            position,
+            timestep: random::timestep(timesteps, 1.0, self.seed, step, [position, batch]),
+            in_region: random::unit(self.seed, step, position, Draw::Region) < self.loss.region_probability,
+        }
+    }
+
+    /// A held-out sample, the same in each validation of each run.
+    fn held_out_sample(
+        &self,
+        item: &Item,
+        [index, count]: [usize; 2],
+        networks: &Networks,
+    ) -> Result<Sample, EngineError> {
+        let timestep = (2 * index + 1) * networks.schedule.alphas_cumprod().len() / (2 * count);
+        self.sample(item, &Place { seed: 0, step: 0, position: index, timestep, in_region: true }, networks)
+    }
+
+    /// Features of the next item's photos that are as many as this one's: its own where there is none.
+    fn features_of_another(
+        &self,
+        items: &[Item],
+        index: usize,
+        networks: &Networks,
+    ) -> Result<FaceFeatures, EngineError> {
+        let references = items[index].bucket.references;
+        let mut others = items[index + 1..].iter().chain(&items[..=index]);
+        let another = others.find(|other| other.bucket.references == references).expect("itself is the last");
+        Ok(another.read(&self.cache, &networks.device)?.features)
+    }
+
+    /// Reads an item and draws what else belongs to a sample.
+    fn sample(&self, item: &Item, place: &Place, networks: &Networks) -> Result<Sample, EngineError> {
+        let Place { seed, step, position, timestep, in_region } = *place;
         let device = &networks.device;
         let Cached { mean, logvar, text, class_token_mask, features, region, landmarks } =
             item.read(&self.cache, device)?;
         let count = mean.num_elements();
         let tensor = |data: TensorData| Tensor::<5>::from_data(data, (device, DType::F32));
         let normal = |count: usize, shape: [usize; 5], draw: Draw| {
-            tensor(TensorData::new(random::normal(count, self.seed, step, position, draw), shape))
+            tensor(TensorData::new(random::normal(count, seed, step, position, draw), shape))
         };
         let (mean, logvar) = (tensor(mean), tensor(logvar));
         let posterior = normal(count, mean.dims(), Draw::Posterior);
@@ -185,15 +243,11 @@ impl<'a> AdapterObjective<'a> {
         };
         let latents = padded(latents);
         let noise = normal(latents.shape().num_elements(), latents.dims(), Draw::Noise);
-        let timesteps = networks.schedule.alphas_cumprod().len();
-        let timestep = random::below(timesteps, self.seed, step, position, Draw::Timestep);
-
         let has_face = region.iter::<f32>().any(|covered| covered > 0.0);
-        let in_region = random::unit(self.seed, step, position, Draw::Region) < self.loss.region_probability;
         let region = (has_face && in_region).then(|| padded(tensor(region)));
         let face = networks.identity.as_ref().and_then(|identity| {
             let alpha = networks.schedule.alphas_cumprod()[timestep];
-            let frame = random::below(landmarks.len(), self.seed, step, position, Draw::Frame);
+            let frame = random::below(landmarks.len(), seed, step, position, Draw::Frame);
             let landmarks = landmarks[frame].filter(|_| alpha >= self.loss.identity_min_alpha)?;
             let (window, frame) = FaceTarget::window(&identity.vae, frame);
             Some(FaceTarget {
@@ -247,11 +301,15 @@ impl Objective for AdapterObjective<'_> {
         let networks = &self.replicas[replica];
         let samples = positions
             .iter()
-            .map(|&position| self.sample(self.item(step, position, run.batch), step, position, networks))
+            .map(|&position| {
+                let (item, place) = (self.item(step, position, run.batch), self.place(step, position, run.batch));
+                self.sample(item, &place, networks)
+            })
             .collect::<Result<Vec<_>, EngineError>>()?;
         networks.gradients(&samples, self.loss, &self.set)
     }
 
+    /// The loss of held-out people's faces, by their own photos and by somebody else's, and renderings of prompts.
     fn validate(
         &mut self,
         _step: u64,
@@ -259,9 +317,25 @@ impl Objective for AdapterObjective<'_> {
         folder: &Path,
         control: &mut Control<'_>,
     ) -> Result<Vec<(String, f64)>, EngineError> {
-        let device = self.replicas[0].device.clone().without_autodiff();
-        render(self.validation, &self.model.backbone, model, folder, self.model.dtype.into(), &device, control)?;
-        Ok(Vec::new())
+        let networks = self.replicas[0].valid();
+        let mut losses = Vec::new();
+        for (name, items) in ["images", "clips"].iter().zip(&self.held_out) {
+            let [mut own, mut other] = [0.0; 2];
+            for (index, item) in items.iter().enumerate() {
+                control.check()?;
+                let sample = self.held_out_sample(item, [index, items.len()], &networks)?;
+                let features = self.features_of_another(items, index, &networks)?;
+                own += networks.held_out_loss(&sample)? / items.len() as f64;
+                other += networks.held_out_loss(&Sample { features, ..sample })? / items.len() as f64;
+            }
+            if !items.is_empty() {
+                losses.push(((*name).to_owned(), own));
+                losses.push((format!("{name}_swapped"), other));
+            }
+        }
+        let precision = self.model.dtype.into();
+        render(self.validation, &self.model.backbone, model, folder, precision, &networks.device, control)?;
+        Ok(losses)
     }
 
     fn export(&self, folder: &Path, parameters: &[Parameter]) -> Result<(), EngineError> {

@@ -69,36 +69,39 @@ impl<'a> Preparation<'a> {
         Ok(Self { backbone, adapter, encoders, precision, device, cache, sizes, most_bad, skipped, finder, hashes })
     }
 
-    /// Reads all examples once, then computes what is not cached yet: text, latents, faces, one network after the other.
-    /// Broken examples are listed and left out.
+    /// Reads the first `count` examples once, then computes what is not cached yet: text, latents, faces, one network after
+    /// the other. Broken examples are listed and left out.
     ///
     /// # Errors
     /// When too many are broken, a network or the cache cannot be read or written, or the run should stop.
     pub(super) fn run(
         &self,
         examples: &dyn Examples,
+        count: usize,
         frames: usize,
         control: &mut Control<'_>,
     ) -> Result<Vec<Item>, EngineError> {
-        control.stage(Stage::PrepareData, 4.0 * examples.len() as f64, |control| {
-            let mut skipped = Skipped::new(self.skipped, self.most_bad, examples.len());
-            let found = self.find(examples, frames, &mut skipped, control)?;
-            self.encode_texts(&found, examples, control)?;
-            self.encode_latents(&found, examples, frames, control)?;
-            self.encode_faces(found, examples, frames, &mut skipped, control)
+        let count = count.min(examples.len());
+        control.stage(Stage::PrepareData, 4.0 * count as f64, |control| {
+            let mut skipped = Skipped::new(self.skipped, self.most_bad, count);
+            let found = self.find(examples, count, frames, &mut skipped, control)?;
+            self.encode_texts(&found, count, control)?;
+            self.encode_latents(&found, examples, [count, frames], control)?;
+            self.encode_faces(found, examples, [count, frames], &mut skipped, control)
         })
     }
 
     fn find(
         &self,
         examples: &dyn Examples,
+        count: usize,
         frames: usize,
         skipped: &mut Skipped<'_>,
         control: &mut Control<'_>,
     ) -> Result<Vec<Found>, EngineError> {
         let tokenizer = self.backbone.tokenizer()?;
         let length = self.backbone.dit.max_text_seq_length;
-        survey(examples, examples.len(), 0, skipped, control, |index, example| {
+        survey(examples, count, 0, skipped, control, |index, example| {
             let example = example.fit(self.sizes, frames)?;
             let repeats = self.adapter.class_word_repeats(example.references.len());
             let expanded = expand_class_word(&example.caption, &self.adapter.trigger_word, repeats)
@@ -180,12 +183,7 @@ impl<'a> Preparation<'a> {
         )
     }
 
-    fn encode_texts(
-        &self,
-        found: &[Found],
-        examples: &dyn Examples,
-        control: &mut Control<'_>,
-    ) -> Result<(), EngineError> {
+    fn encode_texts(&self, found: &[Found], count: usize, control: &mut Control<'_>) -> Result<(), EngineError> {
         let missing = self.missing(found, |item| vec![&item.text]);
         if missing.is_empty() {
             return Ok(());
@@ -195,7 +193,7 @@ impl<'a> Preparation<'a> {
             T5Encoder::new(&self.backbone.text, params)
         })?;
         for (done, found) in missing.into_iter().enumerate() {
-            advance(control, examples.len() + done)?;
+            advance(control, count + done)?;
             let ids: Vec<i64> = found.ids.iter().map(|&id| i64::from(id)).collect();
             let ids = Tensor::<2, Int>::from_data(TensorData::new(ids, [1, found.ids.len()]), self.device);
             let mask: Vec<f32> = found.mask.iter().map(|&marked| f32::from(u8::from(marked))).collect();
@@ -209,7 +207,7 @@ impl<'a> Preparation<'a> {
         &self,
         found: &[Found],
         examples: &dyn Examples,
-        frames: usize,
+        [count, frames]: [usize; 2],
         control: &mut Control<'_>,
     ) -> Result<(), EngineError> {
         let missing = self.missing(found, |item| vec![&item.latents]);
@@ -229,7 +227,7 @@ impl<'a> Preparation<'a> {
             let [mean, logvar] = [posterior.mean, posterior.logvar].map(|x| denoiser_layout_from_vae(x).into_data());
             self.cache.put(&found.item.latents, &[("mean", mean), ("logvar", logvar)])
         };
-        each(missing, values, 2 * examples.len(), control, encode, |_, ()| Ok(()))
+        each(missing, values, 2 * count, control, encode, |_, ()| Ok(()))
     }
 
     /// Leaves out examples in whose photos no face is found.
@@ -237,7 +235,7 @@ impl<'a> Preparation<'a> {
         &self,
         found: Vec<Found>,
         examples: &dyn Examples,
-        frames: usize,
+        [count, frames]: [usize; 2],
         skipped: &mut Skipped<'_>,
         control: &mut Control<'_>,
     ) -> Result<Vec<Item>, EngineError> {
@@ -251,7 +249,7 @@ impl<'a> Preparation<'a> {
         let encode = |found: &Found| {
             Ok(cached(found) || self.put_features(&found.item, &self.again(examples, found, frames)?, &reader)?)
         };
-        each(found, values, 3 * examples.len(), control, encode, |found, all_shown| {
+        each(found, values, 3 * count, control, encode, |found, all_shown| {
             if all_shown {
                 items.push(found.item);
                 return Ok(());

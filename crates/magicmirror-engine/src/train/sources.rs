@@ -35,14 +35,16 @@ pub(super) fn open(
     let kind = if frames == 1 { Kind::Pair } else { Kind::Clip };
     let open = |SourceConfig { path, weight }: &SourceConfig| {
         let manifest = if path.is_file() { path.clone() } else { path.join(MANIFEST) };
+        let mut held_out: Option<Box<dyn Examples>> = None;
         let examples: Box<dyn Examples> = if manifest.is_file() {
             Box::new(Album::of_manifest(&manifest, frames, fps)?)
         } else if path.is_dir() && !path.join("dataset.json").exists() {
             Box::new(Album::of_files(path, frames, fps)?)
         } else {
+            held_out = Some(Box::new(People::open(path, kind, Split::Validation)?));
             Box::new(People::open(path, kind, Split::Train)?)
         };
-        Ok(WeightedExamples { path: path.clone(), examples, frames, weight: *weight })
+        Ok(WeightedExamples { path: path.clone(), examples, held_out, frames, weight: *weight })
     };
     sources.iter().map(open).collect()
 }

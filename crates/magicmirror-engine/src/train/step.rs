@@ -2,6 +2,7 @@
 
 use std::ops::ControlFlow;
 
+use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use magicmirror_models::adapter::{Adapter, Conditions, FaceFeatures, IdentityConditioner};
 use magicmirror_models::diffusion::NoiseSchedule;
@@ -108,6 +109,28 @@ impl Networks {
             set.add(&self.adapter, &found, &mut gradients);
         }
         Ok(MicroBatch { gradients, losses })
+    }
+
+    /// The same without autodiff, and without the identity term.
+    pub(super) fn valid(&self) -> Self {
+        Self {
+            dit: self.dit.clone().valid(),
+            dit_config: self.dit_config.clone(),
+            schedule: self.schedule.clone(),
+            adapter: self.adapter.clone().valid(),
+            identity: None,
+            recompute: false,
+            device: self.device.clone().without_autodiff(),
+        }
+    }
+
+    /// The velocity's loss of a sample, of networks that are [`Self::valid`].
+    pub(super) fn held_out_loss(&self, sample: &Sample) -> Result<f64, EngineError> {
+        let inputs = self.inputs(std::slice::from_ref(sample))?;
+        let conditioner = IdentityConditioner::new(&self.adapter, &inputs.conditions, 1.0);
+        let mut go_on = |_| ControlFlow::Continue(());
+        let velocity = self.dit.forward(inputs.dit_input(), &conditioner, &mut go_on).expect("nothing breaks off");
+        Ok(each(&velocity_loss(velocity, inputs.target, std::slice::from_ref(&sample.region)))[0])
     }
 
     /// Identity into conditions and text, noise onto latents.

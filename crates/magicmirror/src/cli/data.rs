@@ -73,12 +73,15 @@ pub(super) struct People {
     /// Where people in targets are turned, at the start of clips (repeatable); default: anything
     #[arg(long = "facing", value_name = "NAME", value_parser = |name: &str| named(name, &Facing::ALL, Facing::name))]
     facings: Vec<Facing>,
-    /// Light of targets (repeatable); default: anything
+    /// Light of targets and photos (repeatable); default: anything, and another for photos than for their targets
     #[arg(long = "lighting", value_name = "NAME", value_parser = |name: &str| named(name, &Lighting::ALL, Lighting::name))]
     lightings: Vec<Lighting>,
-    /// No hats in targets
+    /// No hats in targets and photos
     #[arg(long)]
     no_hats: bool,
+    /// Faces of targets in the middle and equally large
+    #[arg(long)]
+    centred: bool,
     /// Chooses scenes and captions; who person number 7 is never changes
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -167,6 +170,7 @@ impl People {
                     facings: self.facings,
                     lightings: self.lightings,
                     no_hats: self.no_hats,
+                    centred: self.centred,
                 },
                 validation: self.validation,
                 test: self.test,
