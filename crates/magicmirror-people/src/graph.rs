@@ -64,7 +64,7 @@ pub struct SceneGraph {
     pub lighting: Lighting,
     /// From how near.
     pub framing: Framing,
-    /// Whether the face is in the middle, and as large as all of this framing that are.
+    /// Whether the face is in the middle, and as near as the framing allows.
     #[serde(default)]
     pub centred: bool,
     /// Turned where; at the start, in a clip.
@@ -173,6 +173,7 @@ impl SceneGraph {
         let heights = self.framing.face_height();
         let height = random.random_range(heights.clone());
         let mut camera = self.framing.camera(aspect, if self.centred { heights.end } else { height }, field_of_view);
+        // Else not everybody stands in the middle.
         let [right, up] = [0.025, 0.012f32].map(|most| random.random_range(-most..most));
         if !self.centred {
             camera.right += right * aspect;

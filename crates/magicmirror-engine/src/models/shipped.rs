@@ -12,7 +12,7 @@ use crate::generate::Request;
 /// Steps that its scores in `assets/nano/README.md` are of.
 const STEPS: usize = 25;
 
-/// Guidance that its scores are of. With 3 fewer faces are found in what it draws.
+/// Guidance that its scores are of.
 const GUIDANCE: f64 = 2.0;
 
 /// The adapter's folder beside the parts of the backbone.

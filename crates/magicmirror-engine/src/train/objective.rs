@@ -19,6 +19,7 @@ use super::prepare::Preparation;
 use super::random::{self, Draw};
 use super::stage::{StageConfig, StageData};
 use super::step::{Networks, Sample};
+use super::survey::Skipped;
 use super::validation::{ValidationConfig, render};
 use super::{Examples, FrameSize, MicroBatch, Objective, Parameter, ParameterSet, RunConfig, TrainError};
 use crate::EngineError;
@@ -141,17 +142,18 @@ impl<'a> AdapterObjective<'a> {
             &devices[0],
             cache.clone(),
             data.sizes(),
-            data.most_bad(),
-            skipped,
         )?;
         let (mut sources, mut total, mut validated) = (Vec::new(), 0.0, [Vec::new(), Vec::new()]);
         for WeightedExamples { path, examples, held_out, frames, weight } in examples {
             total += weight;
+            let held_out = held_out.as_ref().filter(|_| run.validate_every > 0);
+            let count = held_out.map_or(0, |held_out| held_out.len().min(VALIDATED));
+            let mut skipped = Skipped::new(skipped, data.most_bad(), examples.len() + count);
             if let Some(held_out) = held_out {
-                let of_kind = &mut validated[usize::from(*frames > 1)];
-                of_kind.extend(preparation.run(held_out.as_ref(), VALIDATED, *frames, control)?);
+                let items = preparation.run(held_out.as_ref(), count, *frames, &mut skipped, control)?;
+                validated[usize::from(*frames > 1)].extend(items);
             }
-            let items = preparation.run(examples.as_ref(), examples.len(), *frames, control)?;
+            let items = preparation.run(examples.as_ref(), examples.len(), *frames, &mut skipped, control)?;
             if items.is_empty() {
                 return Err(TrainError::NoExamples { path: path.clone() }.into());
             }

@@ -1,7 +1,6 @@
 //! From examples to cached latents, text embeddings and face features.
 
 use std::collections::HashSet;
-use std::path::Path;
 
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use magicmirror_models::adapter::{AdapterConfig, FaceFeatures, expand_class_word};
@@ -31,10 +30,6 @@ pub(super) struct Preparation<'a> {
     pub(super) device: &'a Device,
     pub(super) cache: Cache,
     pub(super) sizes: &'a [FrameSize],
-    /// Largest part of the examples that may be broken.
-    pub(super) most_bad: f64,
-    /// Where broken examples are listed, as JSON Lines.
-    pub(super) skipped: &'a Path,
     finder: FaceFinder,
     hashes: Hashes,
 }
@@ -47,7 +42,6 @@ struct Hashes {
 }
 
 impl<'a> Preparation<'a> {
-    #[expect(clippy::too_many_arguments, reason = "each is a field")]
     pub(super) fn new(
         backbone: &'a Backbone,
         adapter: &'a AdapterConfig,
@@ -56,8 +50,6 @@ impl<'a> Preparation<'a> {
         device: &'a Device,
         cache: Cache,
         sizes: &'a [FrameSize],
-        most_bad: f64,
-        skipped: &'a Path,
     ) -> Result<Self, EngineError> {
         let folder = |part: Part| -> Result<String, EngineError> {
             let mut files = backbone.weights(part)?.files().to_vec();
@@ -66,11 +58,11 @@ impl<'a> Preparation<'a> {
         };
         let hashes = Hashes { vae: folder(Part::Vae)?, text: folder(Part::TextEncoder)?, faces: encoders.sha256()? };
         let finder = FaceFinder::new(sizes);
-        Ok(Self { backbone, adapter, encoders, precision, device, cache, sizes, most_bad, skipped, finder, hashes })
+        Ok(Self { backbone, adapter, encoders, precision, device, cache, sizes, finder, hashes })
     }
 
     /// Reads the first `count` examples once, then computes what is not cached yet: text, latents, faces, one network after
-    /// the other. Broken examples are listed and left out.
+    /// the other. Broken examples are counted, listed and left out.
     ///
     /// # Errors
     /// When too many are broken, a network or the cache cannot be read or written, or the run should stop.
@@ -79,15 +71,14 @@ impl<'a> Preparation<'a> {
         examples: &dyn Examples,
         count: usize,
         frames: usize,
+        skipped: &mut Skipped<'_>,
         control: &mut Control<'_>,
     ) -> Result<Vec<Item>, EngineError> {
-        let count = count.min(examples.len());
         control.stage(Stage::PrepareData, 4.0 * count as f64, |control| {
-            let mut skipped = Skipped::new(self.skipped, self.most_bad, count);
-            let found = self.find(examples, count, frames, &mut skipped, control)?;
+            let found = self.find(examples, count, frames, skipped, control)?;
             self.encode_texts(&found, count, control)?;
             self.encode_latents(&found, examples, [count, frames], control)?;
-            self.encode_faces(found, examples, [count, frames], &mut skipped, control)
+            self.encode_faces(found, examples, [count, frames], skipped, control)
         })
     }
 

@@ -81,8 +81,7 @@ impl Networks {
         let inputs = self.inputs(samples)?;
         let conditioner = IdentityConditioner::new(&self.adapter, &inputs.conditions, 1.0);
         if !self.recompute {
-            let mut go_on = |_| ControlFlow::Continue(());
-            let velocity = self.dit.forward(inputs.dit_input(), &conditioner, &mut go_on).expect("nothing breaks off");
+            let velocity = self.velocity(&inputs, &conditioner);
             let (loss, losses) = self.loss(velocity, &inputs, samples, config);
             let mut gradients = set.gradients();
             set.add(&self.adapter, &loss.backward(), &mut gradients);
@@ -128,9 +127,14 @@ impl Networks {
     pub(super) fn held_out_loss(&self, sample: &Sample) -> Result<f64, EngineError> {
         let inputs = self.inputs(std::slice::from_ref(sample))?;
         let conditioner = IdentityConditioner::new(&self.adapter, &inputs.conditions, 1.0);
-        let mut go_on = |_| ControlFlow::Continue(());
-        let velocity = self.dit.forward(inputs.dit_input(), &conditioner, &mut go_on).expect("nothing breaks off");
+        let velocity = self.velocity(&inputs, &conditioner);
         Ok(each(&velocity_loss(velocity, inputs.target, std::slice::from_ref(&sample.region)))[0])
+    }
+
+    /// What the whole transformer makes of them at once.
+    fn velocity(&self, inputs: &Inputs, conditioner: &IdentityConditioner<'_>) -> Tensor<5> {
+        let mut go_on = |_| ControlFlow::Continue(());
+        self.dit.forward(inputs.dit_input(), conditioner, &mut go_on).expect("nothing breaks off")
     }
 
     /// Identity into conditions and text, noise onto latents.
