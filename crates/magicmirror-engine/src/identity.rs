@@ -128,9 +128,11 @@ impl<'a> FaceReader<'a> {
         })
     }
 
-    /// The largest face of a photo.
-    pub(crate) fn largest_face(&self, image: &RgbImage) -> Option<DetectedFace> {
-        faces(&self.detector, image).first().copied()
+    /// The largest face of a photo, or where a face is known to be, the one that is found there, and if none is, the known
+    /// one. The detector's box is not the one that is known: on 16 photos of `data people`, the small model's vision tokens
+    /// of the two correlated by .38 to .95, and it is the detector's that generation will go by.
+    pub(crate) fn find(&self, image: &RgbImage, known: Option<DetectedFace>) -> Option<DetectedFace> {
+        at(known, faces(&self.detector, image))
     }
 
     /// Features of one face; `None` where its landmarks are one point.
@@ -147,6 +149,15 @@ impl<'a> FaceReader<'a> {
             vision_last: last,
             vision_penultimate: penultimate,
         }))
+    }
+}
+
+/// Of the faces found, the one where a face is known to be: see [`FaceReader::find`].
+fn at(known: Option<DetectedFace>, found: Vec<DetectedFace>) -> Option<DetectedFace> {
+    let mut found = found.into_iter();
+    match known {
+        None => found.next(),
+        Some(known) => found.find(|face| known.holds(face)).or(Some(known)),
     }
 }
 
@@ -226,4 +237,26 @@ pub(crate) fn vision_input(
 
 fn pixels(image: &RgbImage) -> RgbPixels<'_> {
     RgbPixels::new(image.width() as usize, image.height() as usize, image.as_raw())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_face_found_where_one_is_known_counts_and_else_the_known_one() {
+        let face = |x: f32, y: f32, side: f32| DetectedFace {
+            bounds: [x, y, x + side, y + side],
+            score: 0.9,
+            landmarks: [[x, y]; 5],
+        };
+        let (large, small) = (face(100.0, 100.0, 80.0), face(0.0, 0.0, 40.0));
+        let found = || vec![large, small];
+
+        assert_eq!(at(None, found()), Some(large));
+        assert_eq!(at(None, Vec::new()), None);
+        assert_eq!(at(Some(face(4.0, -6.0, 50.0)), found()), Some(small), "nearly the same box");
+        let elsewhere = face(300.0, 20.0, 60.0);
+        assert_eq!(at(Some(elsewhere), found()), Some(elsewhere), "not seen by the detector");
+    }
 }

@@ -29,6 +29,7 @@ mod optimiser;
 mod parameters;
 mod people;
 mod plan;
+mod posterior;
 mod prepare;
 pub mod random;
 mod recompute;

@@ -21,6 +21,15 @@ impl DetectedFace {
         let [left, top, right, bottom] = self.bounds;
         [right - left, bottom - top]
     }
+
+    /// Whether the middle of another face is in this one's box.
+    pub(crate) fn holds(&self, other: &Self) -> bool {
+        let inside = |axis: usize| {
+            let middle = f32::midpoint(other.bounds[axis], other.bounds[axis + 2]);
+            (self.bounds[axis]..self.bounds[axis + 2]).contains(&middle)
+        };
+        inside(0) && inside(1)
+    }
 }
 
 impl From<Face> for DetectedFace {

@@ -10,7 +10,7 @@ use crate::event::Control;
 use crate::generate::Request;
 
 /// Steps that its scores in `assets/nano/README.md` are of.
-const STEPS: usize = 25;
+const STEPS: usize = 10;
 
 /// Guidance that its scores are of.
 const GUIDANCE: f64 = 2.0;

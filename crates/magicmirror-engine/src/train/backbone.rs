@@ -10,11 +10,11 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use burn::module::Module;
-use burn::tensor::{DType, Device, Int, Tensor, TensorData, f16};
+use burn::tensor::{Device, Int, Tensor, TensorData, f16};
 use magicmirror_models::diffusion::{NoiseSchedule, SchedulerConfig};
 use magicmirror_models::dit::{Dit, DitConfig, DitInput, Positions, Unconditioned};
 use magicmirror_models::text::{T5Config, T5Encoder, Tokenizer};
-use magicmirror_models::vae::{Tiling, VaeConfig, VaeEncoder, denoiser_layout_from_vae, vae_layout_from_denoiser};
+use magicmirror_models::vae::{VaeConfig, VaeEncoder};
 use magicmirror_models::weights::{Checkpoint, ParamNames, Precision, initialise};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -25,6 +25,7 @@ use super::export::{copy_folder, has_weights, hashes, prefixed, save_half};
 use super::loss::{NoiseLevel, velocity_loss};
 use super::parameters::Replicas;
 use super::people::People;
+use super::posterior::{network_hash, posterior_key, put_posterior};
 use super::random::{self, Draw};
 use super::survey::{Skipped, changed, each, survey};
 use super::{
@@ -35,8 +36,7 @@ use crate::EngineError;
 use crate::backbone::{Part, read_json};
 use crate::dataset::{Kind, Split};
 use crate::event::{Control, Stage};
-use crate::files::{hex, read_text, sha256_of_files};
-use crate::frames::frames_from_rgb;
+use crate::files::{hex, read_text};
 use crate::generate::{Request, generate};
 
 const TEXT: &str = "text_encoder.";
@@ -94,7 +94,7 @@ pub struct BackboneData {
     /// if absent, which is what a model should see last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clip_frames: Option<usize>,
-    /// Folder for latents; runs may share it.
+    /// Folder for latents; other runs and the stages may share it.
     pub cache: PathBuf,
     /// How much timesteps with much noise are preferred, from 1 for not at all: of a uniform `u`, a timestep is
     /// `1 − (1 − u)^timestep_power` of the way to pure noise. It is there that a picture is what the prompt says, and a
@@ -569,7 +569,7 @@ const NEIGHBOUR: f32 = 6.0;
 struct Preparation<'a> {
     encoder: VaeEncoder,
     vae: &'a VaeConfig,
-    weights: String,
+    autoencoder: String,
     tokenizer: &'a Tokenizer,
     length: usize,
     vocabulary: usize,
@@ -588,15 +588,14 @@ impl<'a> Preparation<'a> {
         device: &'a Device,
     ) -> Result<Self, EngineError> {
         let weights = Checkpoint::open_folder(&config.vae, Part::Vae.stem())?;
-        let mut files = weights.files().to_vec();
-        files.push(config.vae.join("config.json"));
+        let autoencoder = network_hash(&weights, &config.vae, Precision::F32)?;
         let (encoder, _) =
             weights.load(VaeEncoder::NAMES, Precision::F32, device, |params| VaeEncoder::new(vae, params))?;
         let cache = Cache::open(&config.data.cache)?;
         Ok(Self {
             encoder,
             vae,
-            weights: sha256_of_files(&files)?,
+            autoencoder,
             tokenizer,
             length,
             vocabulary,
@@ -623,18 +622,20 @@ impl<'a> Preparation<'a> {
                 let reason = format!("the tokenizer gives token {id}, the text encoder knows {}", self.vocabulary);
                 return Err(EngineError::PartsDisagree { folder: self.pipeline.clone(), reason }.into());
             }
-            Ok((index, self.key(&example), self.faces(&example), ids))
+            let key = posterior_key(&self.autoencoder, &example.frames);
+            Ok((index, key, self.faces(&example), ids))
         })?;
         let first = found.first().and_then(|(index, ..)| examples.get(*index).ok());
         let values = first.map_or(0, |first| first.values());
         let encode = |(index, key, ..): &(usize, CacheKey, Vec<u8>, Vec<u32>)| {
             if !self.cache.holds(key) {
                 let again = examples.get(*index).map_err(|error| changed(examples.key(*index), error.to_string()));
-                self.put_latents(key, &again?)?;
+                put_posterior(&self.cache, key, &self.encoder, &again?.frames, self.device)?;
             }
             let [mean] = self.cache.get(key, ["mean"])?;
             let shape = [1, 2, 3, 4].map(|axis| mean.shape()[axis]);
-            Ok((shape, mean.iter::<f32>().map(f16::from_f32).collect()))
+            let scaled = self.vae.scale(Tensor::<5>::from_data(mean, self.device)).into_data();
+            Ok((shape, scaled.iter::<f32>().map(f16::from_f32).collect()))
         };
         let mut prepared: Vec<Prepared> = Vec::new();
         each(found, values, done + count, control, encode, |(index, _, faces, ids), (shape, latents)| {
@@ -648,12 +649,6 @@ impl<'a> Preparation<'a> {
         Ok(prepared)
     }
 
-    fn key(&self, example: &Example) -> CacheKey {
-        let mut hasher = Sha256::new();
-        example.frames.iter().for_each(|frame| hasher.update(frame.as_raw()));
-        CacheKey::new(&[b"mean", self.weights.as_bytes(), &hasher.finalize()])
-    }
-
     /// How far each place shows a face, if that matters.
     fn faces(&self, example: &Example) -> Vec<u8> {
         if !self.faces_matter {
@@ -664,15 +659,6 @@ impl<'a> Preparation<'a> {
         let (scale, ratio) = (self.vae.spatial_compression_ratio(), self.vae.temporal_compression_ratio);
         let (region, _) = TargetFace::region(&faces, example.frames[0].dimensions(), scale, ratio);
         region.into_iter().map(|covered| (covered * 255.0).round() as u8).collect()
-    }
-
-    /// The means, scaled, `[1, frames, channels, height, width]`.
-    fn put_latents(&self, key: &CacheKey, example: &Example) -> Result<(), EngineError> {
-        let frames = frames_from_rgb(&example.frames, self.device).unsqueeze::<5>();
-        let mut go_on = |_, _| ControlFlow::Continue(());
-        let posterior = self.encoder.encode(vae_layout_from_denoiser(frames), Tiling::Off, &mut go_on)?;
-        let mean = denoiser_layout_from_vae(self.vae.scale(posterior.mean)).into_data();
-        self.cache.put(key, &[("mean", mean.convert_dtype(DType::F16))])
     }
 }
 
@@ -770,6 +756,10 @@ mod tests {
         let held_out = losses(&run, "validation/clips");
         assert!(held_out[0] < first / 2.0, "{held_out:?} of {first}");
         let exported = Backbone::open(&finished.model).unwrap();
+        let autoencoder = exported.weights(Part::Vae).unwrap();
+        let autoencoder = network_hash(&autoencoder, &exported.folder.join("vae"), Precision::F32).unwrap();
+        let key = posterior_key(&autoencoder, &Drawn { broken: None, ..drawn }.get(1).unwrap().frames);
+        assert!(Cache::open(&folder.path().join("cache")).unwrap().holds(&key), "a stage would find it");
         for part in Part::ALL {
             exported.weights(part).unwrap();
         }

@@ -17,6 +17,11 @@ use super::TrainError;
 pub struct LossConfig {
     /// Probability that a sample's velocity counts in the face region only (paper: 0.5).
     pub region_probability: f64,
+    /// How much timesteps with much noise are preferred, from 1 for not at all (the paper's): of a uniform `u`, a timestep is
+    /// `1 − (1 − u)^timestep_power` of the way to pure noise. It is there that it is decided whose face it will be: by
+    /// another's photo the small model's loss of held-out people was 3 times that by their own at ᾱ < .01, 1.2 times at ᾱ =
+    /// .25 and 1.02 times at ᾱ = .7 **(ours)**.
+    pub timestep_power: f64,
     /// λ, weight of the identity term; 0 turns it off, and neither decoder nor recogniser is loaded.
     pub identity_weight: f64,
     /// The identity term counts only where ᾱ of the timestep is at least this: of a noisier sample the face cannot be
@@ -29,9 +34,15 @@ pub struct LossConfig {
 }
 
 impl Default for LossConfig {
-    /// The paper's probability; λ and threshold are ours.
+    /// The paper's probability and timesteps; λ and threshold are ours.
     fn default() -> Self {
-        Self { region_probability: 0.5, identity_weight: 0.1, identity_min_alpha: 0.5, identity_side: 0 }
+        Self {
+            region_probability: 0.5,
+            timestep_power: 1.0,
+            identity_weight: 0.1,
+            identity_min_alpha: 0.5,
+            identity_side: 0,
+        }
     }
 }
 
@@ -41,6 +52,7 @@ impl LossConfig {
     pub fn validate(&self) -> Result<(), TrainError> {
         let numbers = [
             ("loss.region_probability", self.region_probability, 0.0..=1.0, "be 0 to 1"),
+            ("loss.timestep_power", self.timestep_power, 1.0..=f64::MAX, "be a number from 1"),
             ("loss.identity_weight", self.identity_weight, 0.0..=f64::MAX, "be a number from 0"),
             ("loss.identity_min_alpha", self.identity_min_alpha, 0.0..=1.0, "be 0 to 1"),
         ];

@@ -193,7 +193,7 @@ impl<'a> AdapterObjective<'a> {
             seed: self.seed,
             step,
             position,
-            timestep: random::timestep(timesteps, 1.0, self.seed, step, [position, batch]),
+            timestep: random::timestep(timesteps, self.loss.timestep_power, self.seed, step, [position, batch]),
             in_region: random::unit(self.seed, step, position, Draw::Region) < self.loss.region_probability,
         }
     }

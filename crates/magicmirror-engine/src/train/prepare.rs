@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use magicmirror_models::adapter::{AdapterConfig, FaceFeatures, expand_class_word};
 use magicmirror_models::text::T5Encoder;
-use magicmirror_models::vae::{Tiling, VaeEncoder, denoiser_layout_from_vae, vae_layout_from_denoiser};
+use magicmirror_models::vae::VaeEncoder;
 use magicmirror_models::weights::Precision;
 use sha2::{Digest, Sha256};
 
@@ -13,12 +13,11 @@ use super::cache::{Cache, CacheKey};
 use super::data::{Example, Examples, FrameSize, TargetFace};
 use super::finder::FaceFinder;
 use super::item::{Bucket, Item};
+use super::posterior::{network_hash, posterior_key, put_posterior};
 use super::survey::{Refusal, Skipped, advance, changed, each, survey};
 use crate::EngineError;
 use crate::backbone::{Backbone, Part};
 use crate::event::{Control, Stage};
-use crate::files::sha256_of_files;
-use crate::frames::frames_from_rgb;
 use crate::identity::{Encoders, FaceOptions, FaceReader};
 
 /// Everything that decides what is cached, besides the data.
@@ -51,12 +50,9 @@ impl<'a> Preparation<'a> {
         cache: Cache,
         sizes: &'a [FrameSize],
     ) -> Result<Self, EngineError> {
-        let folder = |part: Part| -> Result<String, EngineError> {
-            let mut files = backbone.weights(part)?.files().to_vec();
-            files.push(backbone.folder.join(part.folder()).join("config.json"));
-            Ok(format!("{} {precision:?}", sha256_of_files(&files)?))
-        };
-        let hashes = Hashes { vae: folder(Part::Vae)?, text: folder(Part::TextEncoder)?, faces: encoders.sha256()? };
+        let network =
+            |part: Part| network_hash(&backbone.weights(part)?, &backbone.folder.join(part.folder()), precision);
+        let hashes = Hashes { vae: network(Part::Vae)?, text: network(Part::TextEncoder)?, faces: encoders.sha256()? };
         let finder = FaceFinder::new(sizes);
         Ok(Self { backbone, adapter, encoders, precision, device, cache, sizes, finder, hashes })
     }
@@ -127,11 +123,11 @@ impl<'a> Preparation<'a> {
         let scale = format!("{}/{}", self.backbone.spatial_compression(), self.backbone.vae.temporal_compression_ratio);
         let faces = example.references.iter().map(|photo| {
             let known = format!("{:?} {:?}", photo.image.dimensions(), photo.face);
-            let parts = ["faces", &self.hashes.faces, &known].map(str::as_bytes);
+            let parts = ["faces as found", &self.hashes.faces, &known].map(str::as_bytes);
             CacheKey::new(&[parts[0], parts[1], parts[2], &digest([&photo.image.as_raw()[..]])])
         });
         Item {
-            latents: CacheKey::new(&[b"latents", self.hashes.vae.as_bytes(), shape.as_bytes(), &frames]),
+            latents: posterior_key(&self.hashes.vae, &example.frames),
             truth: CacheKey::new(&[b"truth", scale.as_bytes(), shape.as_bytes(), &truth]),
             text: CacheKey::new(&[b"text", self.hashes.text.as_bytes(), &ids, &mask]),
             faces: faces.collect(),
@@ -212,11 +208,7 @@ impl<'a> Preparation<'a> {
         let values = self.again(examples, missing[0], frames)?.values();
         let encode = |found: &&Found| {
             let example = self.again(examples, found, frames)?;
-            let frames = frames_from_rgb(&example.frames, self.device).unsqueeze::<5>();
-            let mut go_on = |_, _| std::ops::ControlFlow::Continue(());
-            let posterior = encoder.encode(vae_layout_from_denoiser(frames), Tiling::Off, &mut go_on)?;
-            let [mean, logvar] = [posterior.mean, posterior.logvar].map(|x| denoiser_layout_from_vae(x).into_data());
-            self.cache.put(&found.item.latents, &[("mean", mean), ("logvar", logvar)])
+            put_posterior(&self.cache, &found.item.latents, &encoder, &example.frames, self.device)
         };
         each(missing, values, 2 * count, control, encode, |_, ()| Ok(()))
     }
@@ -256,7 +248,7 @@ impl<'a> Preparation<'a> {
             if self.cache.holds(key) {
                 continue;
             }
-            let face = photo.face.or_else(|| reader.largest_face(&photo.image));
+            let face = reader.find(&photo.image, photo.face);
             let features = face.map(|face| reader.features(&photo.image, &face)).transpose()?.flatten();
             let Some(FaceFeatures { id_embeds, vision_last, vision_penultimate }) = features else { return Ok(false) };
             self.cache.put(
