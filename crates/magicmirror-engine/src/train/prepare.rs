@@ -103,7 +103,6 @@ impl<'a> Preparation<'a> {
     }
 
     fn item(&self, example: &Example, ids: &[u32], mask: &[bool]) -> Item {
-        let frames = digest(example.frames.iter().map(|frame| &frame.as_raw()[..]));
         let (width, height) = example.frames[0].dimensions();
         let size = FrameSize { width: width as usize, height: height as usize };
         let shape = format!("{width}x{height}x{}", example.frames.len());
@@ -118,7 +117,10 @@ impl<'a> Preparation<'a> {
         };
         let truth: Vec<u8> = match &example.faces {
             Some(faces) => faces.iter().flat_map(one).collect(),
-            None => [&b"looked for"[..], self.finder.version().as_bytes(), &frames].concat(),
+            None => {
+                let frames = digest(example.frames.iter().map(|frame| &frame.as_raw()[..]));
+                [&b"looked for"[..], self.finder.version().as_bytes(), &frames].concat()
+            }
         };
         let scale = format!("{}/{}", self.backbone.spatial_compression(), self.backbone.vae.temporal_compression_ratio);
         let faces = example.references.iter().map(|photo| {
