@@ -115,12 +115,10 @@ impl<'a> Preparation<'a> {
                 points.chain(digest([&face.mask[..]])).collect()
             }
         };
+        let frames = || digest(example.frames.iter().map(|frame| &frame.as_raw()[..]));
         let truth: Vec<u8> = match &example.faces {
             Some(faces) => faces.iter().flat_map(one).collect(),
-            None => {
-                let frames = digest(example.frames.iter().map(|frame| &frame.as_raw()[..]));
-                [&b"looked for"[..], self.finder.version().as_bytes(), &frames].concat()
-            }
+            None => [&b"looked for"[..], self.finder.version().as_bytes(), &frames()].concat(),
         };
         let scale = format!("{}/{}", self.backbone.spatial_compression(), self.backbone.vae.temporal_compression_ratio);
         let faces = example.references.iter().map(|photo| {
