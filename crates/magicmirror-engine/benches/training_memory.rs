@@ -71,6 +71,7 @@ fn blocks(frames: usize, layers: usize) {
     let mut class_token_mask = vec![false; 226];
     class_token_mask[2..4].fill(true);
     let sample = Sample {
+        frames: None,
         latents: random(shape),
         noise: random(shape),
         timestep: 500,

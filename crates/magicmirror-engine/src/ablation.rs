@@ -21,10 +21,15 @@ use crate::event::{Control, Event};
 use crate::files::read_text;
 use crate::generate::{self, generate_manifest};
 use crate::models::init_adapter;
-use crate::train::{Finished, ImageData, StageConfig, StageData, TrainError, VideoData, load_config, train_stage};
+use crate::train::{
+    Finished, ImageData, OptimiserConfig, StageConfig, StageData, TrainError, VideoData, load_config, train_stage,
+};
 
 /// What `evaluate people` calls the true clips that passed through the autoencoder.
 const CEILING: &str = "truth-vae";
+
+/// The row of what the prompt alone says of a person: the backbone without an adapter.
+const PLAIN: &str = "backbone";
 
 /// Configuration of `train ablation`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -116,17 +121,22 @@ pub fn ablate(
     let device = devices.first().ok_or_else(|| EngineError::options("no device", "name one with --device"))?;
     let people = draw_people(config, folder, device, control)?;
     let mut manifests = vec![people.truth.clone()];
+    let mut generate = |row: &str, name: &str, adapter: Option<PathBuf>, control: &mut Control<'_>| {
+        let manifest = own_manifest(&people, row, name)?;
+        let request = config.scoring.request(&config.backbone, adapter);
+        let videos = folder.join("videos").join(name);
+        manifests.push(generate_manifest(&request, &manifest, &videos, device, control)?.manifest);
+        Ok::<_, EngineError>(())
+    };
+    generate(PLAIN, PLAIN, None, control)?;
     for row in &ROWS {
         for seed in 0..row.seeds {
             let name = format!("{}-{seed}", row.name);
             let adapter = train_row(config, row, seed, &folder.join(&name), devices, control)?;
-            let manifest = own_manifest(&people, row.name, &name)?;
-            let request = config.scoring.request(&config.backbone, adapter);
-            let videos = folder.join("videos").join(&name);
-            manifests.push(generate_manifest(&request, &manifest, &videos, device, control)?.manifest);
+            generate(row.name, &name, Some(adapter), control)?;
         }
     }
-    let results = evaluate(&config.scoring.judges(manifests, folder.join("scores")), device, control)?;
+    let results = evaluate(&config.scoring.judges(manifests, folder.join("scores"), devices.len()), device, control)?;
     let table = folder.join("ablation.md");
     write_aside(&table, describe(config, folder, &results).as_bytes())?;
     Ok(table)
@@ -174,14 +184,21 @@ fn train_row(
 ) -> Result<PathBuf, EngineError> {
     let fresh = fresh_adapter(config, row, seed, folder)?;
     let Budget { image_steps, video_steps, video_steps_alone } = config.budget;
-    let image =
-        Leg { file: &config.image, adapter: fresh.clone(), steps: image_steps, seed, folder: folder.join("image") };
-    let (adapter, steps) = if row.image_stage {
-        (image.train::<ImageData>(&config.backbone, devices, control)?, video_steps)
-    } else {
-        (fresh, video_steps_alone)
+    let image = Leg {
+        file: &config.image,
+        adapter: fresh.clone(),
+        steps: image_steps,
+        seed,
+        rates: None,
+        folder: folder.join("image"),
     };
-    let video = Leg { file: &config.video, adapter, steps, seed, folder: folder.join("video") };
+    let (adapter, steps, rates) = if row.image_stage {
+        (image.train::<ImageData>(&config.backbone, devices, control)?, video_steps, None)
+    } else {
+        // What starts from nothing here does so with stage 1's learning rates.
+        (fresh, video_steps_alone, Some(load_config::<StageConfig<ImageData>>(&config.image, &[])?.optimiser))
+    };
+    let video = Leg { file: &config.video, adapter, steps, seed, rates, folder: folder.join("video") };
     video.train::<VideoData>(&config.backbone, devices, control)
 }
 
@@ -219,6 +236,8 @@ struct Leg<'a> {
     adapter: PathBuf,
     steps: u64,
     seed: u64,
+    /// Whose learning rates replace the configuration's.
+    rates: Option<OptimiserConfig>,
     /// Folder of the run.
     folder: PathBuf,
 }
@@ -230,20 +249,25 @@ impl Leg<'_> {
         D: StageData,
         StageConfig<D>: DeserializeOwned,
     {
-        let Self { file, adapter, steps, seed, folder } = self;
+        let Self { file, adapter, steps, seed, rates, folder } = self;
         let model = folder.join("model");
         if folder.join(format!("checkpoints/step-{steps:08}")).exists() && model.join("model.safetensors").exists() {
             return Ok(model);
         }
         control.emit(Event::Note(format!("training {}", folder.display())));
-        let set = [
+        let mut set = vec![
             format!("model.backbone={}", backbone.display()),
             format!("model.adapter={}", adapter.display()),
             format!("run.steps={steps}"),
             format!("run.seed={seed}"),
-            // Rows are looked at when all are trained.
-            "run.validate_every=0".to_owned(),
+            // The losses of held-out people once, after the last stage; what rows make is looked at when all are trained.
+            format!("run.validate_every={}", if D::KIND == VideoData::KIND { *steps } else { 0 }),
+            "validation.prompts=[]".to_owned(),
         ];
+        if let Some(OptimiserConfig { learning_rate, muon_learning_rate, .. }) = rates {
+            set.push(format!("optimiser.learning_rate={learning_rate}"));
+            set.extend(muon_learning_rate.map(|rate| format!("optimiser.muon_learning_rate={rate}")));
+        }
         let stage: StageConfig<D> = load_config(file, &set)?;
         let examples = stage.data.examples()?;
         let resume = folder.join("run.json").exists();
@@ -253,11 +277,11 @@ impl Leg<'_> {
     }
 }
 
-/// The people's prompts and photos as a manifest of one row's videos.
+/// The people's prompts, with their photos but for the plain backbone, as a manifest of one row's videos.
 fn own_manifest(people: &PeopleSet, row: &str, name: &str) -> Result<Manifest, EngineError> {
     let all = Manifest::read(&people.manifest)?;
     let mut lines = String::new();
-    for mut entry in all.entries.into_iter().filter(|entry| !entry.references.is_empty()) {
+    for mut entry in all.entries.into_iter().filter(|entry| (entry.model == PLAIN) == (row == PLAIN)) {
         row.clone_into(&mut entry.model);
         entry.video = entry.video.file_name().unwrap_or_default().into();
         lines += &entry.to_line();
@@ -269,22 +293,22 @@ fn own_manifest(people: &PeopleSet, row: &str, name: &str) -> Result<Manifest, E
 }
 
 impl Scoring {
-    fn request(&self, backbone: &Path, adapter: PathBuf) -> generate::Request {
+    fn request(&self, backbone: &Path, adapter: Option<PathBuf>) -> generate::Request {
         generate::Request {
             backbone: Some(backbone.to_owned()),
-            adapter: Some(adapter),
+            adapter,
             steps: Some(self.steps),
             guidance: Some(self.guidance),
             ..generate::Request::default()
         }
     }
 
-    fn judges(&self, manifests: Vec<PathBuf>, output: PathBuf) -> evaluate::Request {
+    fn judges(&self, manifests: Vec<PathBuf>, output: PathBuf, jobs: usize) -> evaluate::Request {
         evaluate::Request {
             manifests,
             output,
             frame_stride: 1,
-            jobs: 1,
+            jobs,
             min_face: 20,
             weights: None,
             recognisers: self.recognisers.clone(),
@@ -308,10 +332,10 @@ fn describe(config: &Ablation, folder: &Path, results: &Results) -> String {
     let judge = gaps.last().map_or("dlib_gap", String::as_str);
     let _ = writeln!(
         text,
-        "| row | stage 1 | identity, structure, m_face, m̂ | minutes | {} | {judge} by seed |",
+        "| row | stage 1 | identity, structure, m_face, m̂ | minutes | loss of pictures | loss of clips | {} | {judge} by seed |",
         columns.join(" | ")
     );
-    let _ = writeln!(text, "|{}", " --- |".repeat(columns.len() + 5));
+    let _ = writeln!(text, "|{}", " --- |".repeat(columns.len() + 7));
     for model in &results.models {
         let row = ROWS.iter().find(|row| row.name == model.model);
         let (stage, switches) = row.map_or(("", String::new()), |row| {
@@ -320,13 +344,51 @@ fn describe(config: &Ablation, folder: &Path, results: &Results) -> String {
         });
         let values: Vec<String> = columns.iter().map(|name| cell(results, &model.model, name)).collect();
         let minutes = row.map_or(String::new(), |row| minutes(row, folder));
+        let [pictures, clips] =
+            ["images", "clips"].map(|kind| row.map_or(String::new(), |row| held_out_losses(row, kind, folder)));
         let each = row.map_or(String::new(), |row| by_seed(row, results, judge));
-        let _ =
-            writeln!(text, "| {} | {stage} | {switches} | {minutes} | {} | {each} |", model.model, values.join(" | "));
+        let _ = writeln!(
+            text,
+            "| {} | {stage} | {switches} | {minutes} | {pictures} | {clips} | {} | {each} |",
+            model.model,
+            values.join(" | ")
+        );
     }
     text + "\nMeans with 95 % bootstrap intervals over the people, each with the mean of all seeds; the last column has each \
-            seed's mean. Minutes are those of the training steps of one seed. Judge an adapter that is conditioned on dlib's \
-            recogniser by another's gap.\n"
+            seed's mean. Losses are those of held-out people's faces by their own photos, then by somebody else's: the \
+            first says how much of a face is known, their difference how much of that comes from the photo; means of the \
+            seeds, and the lowest and highest of them. Minutes are those of the training steps of one seed. Judge an adapter \
+            that is conditioned on dlib's recogniser by another's gap.\n"
+}
+
+/// The last losses of held-out pictures or clips, by people's own photos and by others'.
+fn held_out_losses(row: &Row, kind: &str, folder: &Path) -> String {
+    let of_seeds = |name: String| -> Vec<f64> {
+        let of_seed = |seed: u64| {
+            let metrics = metrics(&folder.join(format!("{}-{seed}/video", row.name)));
+            metrics.iter().rev().find_map(|line| line[&name].as_f64())
+        };
+        (0..row.seeds).filter_map(of_seed).collect()
+    };
+    let text = |losses: Vec<f64>| {
+        if losses.len() < row.seeds as usize {
+            return "–".to_owned();
+        }
+        let mean = losses.iter().sum::<f64>() / losses.len() as f64;
+        let (low, high) = losses.iter().fold((mean, mean), |(low, high), &loss| (low.min(loss), high.max(loss)));
+        match losses.len() {
+            1 => format!("{mean:.4}"),
+            _ => format!("{mean:.4} ({low:.4} to {high:.4})"),
+        }
+    };
+    let names = [format!("validation/{kind}"), format!("validation/{kind}_swapped")];
+    names.map(|name| text(of_seeds(name))).join(", ")
+}
+
+/// What a run has measured.
+fn metrics(run: &Path) -> Vec<serde_json::Value> {
+    let lines = fs::read_to_string(run.join("metrics.jsonl")).unwrap_or_default();
+    lines.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
 }
 
 /// A metric's mean over people. Videos of one person, of several seeds too, are not independent of each other.
@@ -350,10 +412,8 @@ fn cell(results: &Results, model: &str, name: &str) -> String {
 /// How long a seed's training steps took, in the mean.
 fn minutes(row: &Row, folder: &Path) -> String {
     let seconds_of = |seed: u64, stage: &str| -> f64 {
-        let metrics = folder.join(format!("{}-{seed}/{stage}/metrics.jsonl", row.name));
-        let lines = fs::read_to_string(metrics).unwrap_or_default();
-        let values = lines.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-        values.filter_map(|line| line["seconds"].as_f64()).sum()
+        let run = folder.join(format!("{}-{seed}/{stage}", row.name));
+        metrics(&run).iter().filter_map(|line| line["seconds"].as_f64()).sum()
     };
     let all = (0..row.seeds).map(|seed| seconds_of(seed, "image") + seconds_of(seed, "video"));
     format!("{:.1}", all.sum::<f64>() / row.seeds as f64 / 60.0)

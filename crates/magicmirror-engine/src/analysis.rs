@@ -32,6 +32,10 @@ struct Prepared {
 impl Prepared {
     fn new(request: &Request, control: &mut Control<'_>) -> Result<Self, EngineError> {
         let (mut request, shipped) = shipped::fill_in(request, control)?;
+        // One video by the plain sampling loop, also where the model that comes with the program would choose among several.
+        request.candidates = None;
+        request.skip_guidance = None;
+        request.skip_blocks.clear();
         let folder = tempfile::tempdir().map_err(EngineError::io(std::env::temp_dir()))?;
         request.output = folder.path().join("frames");
         Ok(Self { request, _shipped: shipped, _folder: folder })

@@ -23,6 +23,8 @@ pub enum Stage {
     Denoise,
     /// Loading the VAE and decoding the latents.
     Decode,
+    /// Comparing a video's faces with those of the reference photos.
+    CompareFaces,
     /// Encoding frames to latents.
     EncodeFrames,
     /// Judging videos.
@@ -52,6 +54,7 @@ impl Stage {
             Self::LoadTransformer => "loading transformer",
             Self::Denoise => "denoising",
             Self::Decode => "decoding frames",
+            Self::CompareFaces => "comparing faces",
             Self::EncodeFrames => "encoding frames",
             Self::Evaluate => "judging videos",
             Self::Analyze => "analysing",

@@ -4,6 +4,7 @@
 //! write. [`generate_manifest`] does so for many videos, loading each part of the model once.
 
 mod batch;
+mod candidates;
 mod denoise;
 mod noise;
 mod pipeline;

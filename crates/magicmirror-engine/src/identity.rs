@@ -12,6 +12,7 @@ use magicmirror_models::adapter::FaceFeatures;
 use magicmirror_models::face::align::Chip;
 use magicmirror_models::face::detector::{FaceDetector, RgbPixels};
 use magicmirror_models::face::mtcnn::Mtcnn;
+use magicmirror_models::face::recogniser::Recogniser;
 use magicmirror_models::vision::preprocess::Preprocessing;
 use magicmirror_models::vision::vit::VisionFeatures;
 
@@ -21,7 +22,7 @@ pub use face::DetectedFace;
 use crate::EngineError;
 use crate::event::{Control, Stage};
 use encoders::Networks;
-pub(crate) use encoders::{RECOGNISER_FILES, built_in_dlib, built_in_weights_sha256, load_detector};
+pub(crate) use encoders::{RECOGNISER_FILES, RecogniserSource, built_in_dlib, built_in_weights_sha256, load_detector};
 
 /// A face lower than this is told to be small: the recognisers look at 112 pixels.
 const SMALL_FACE: f32 = 80.0;
@@ -150,6 +151,18 @@ impl<'a> FaceReader<'a> {
             vision_penultimate: penultimate,
         }))
     }
+}
+
+/// The recogniser's vector `[1, size]` of the largest face of a picture; `None` where none is found.
+pub(crate) fn embed_largest_face(
+    image: &RgbImage,
+    detector: &Mtcnn,
+    recogniser: &Recogniser,
+    device: &Device,
+) -> Option<Tensor<2>> {
+    let face = *faces(detector, image).first()?;
+    let chip = recogniser.chip().cut(&pixels(image), &face.landmarks, device)?;
+    Some(recogniser.embed(chip.unsqueeze()))
 }
 
 /// Of the faces found, the one where a face is known to be: see [`FaceReader::find`].

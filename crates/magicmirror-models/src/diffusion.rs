@@ -9,6 +9,6 @@ mod guidance;
 mod sampler;
 mod schedule;
 
-pub use guidance::Guidance;
+pub use guidance::{Guidance, SkipGuidance};
 pub use sampler::{Coefficients, Method, Sampler};
 pub use schedule::{NoiseSchedule, ScheduleError, SchedulerConfig};

@@ -13,6 +13,7 @@ use magicmirror_models::adapter::FaceFeatures;
 use magicmirror_models::text::T5Encoder;
 use magicmirror_models::weights::{Checkpoint, Precision, save_safetensors, write_aside};
 
+use super::candidates::{self, Chosen};
 use super::pipeline::{FeatureSource, Prompts, Run, Tokens, write_frames};
 use super::report::Report;
 use super::{Request, Settings};
@@ -49,12 +50,12 @@ pub fn generate_manifest(
     let model = fingerprint(request)?;
     let mut batch = Batch::new(request.seed, &model, manifest, folder)?;
     std::fs::create_dir_all(folder).map_err(EngineError::io(folder))?;
-    let total = batch.videos.len();
+    let (total, common) = (batch.videos.len(), batch.common(request));
     batch.videos.retain(|video| !video.is_done());
     let made = batch.videos.len();
     control.emit(Event::Note(format!("{made} videos to make, {} are there", total - made)));
     if !batch.videos.is_empty() {
-        let (request, _shipped) = shipped::fill_in(&batch.common(request), control)?;
+        let (request, _shipped) = shipped::fill_in(&common, control)?;
         batch.run(&request, device, control).map_err(EngineError::kept_in(folder))?;
     }
     let manifest = write_manifest(manifest, request.seed, folder)?;
@@ -90,6 +91,11 @@ impl Video {
     /// How many photos the identity has; none for the plain backbone.
     fn references(&self) -> Option<usize> {
         (!self.references.is_empty()).then_some(self.references.len())
+    }
+
+    /// Videos made for this one; the plain backbone's has nobody to be like.
+    fn candidates(&self, run: &Run<'_>) -> usize {
+        self.references().map_or(1, |_| run.candidates)
     }
 
     fn settings(&self, run: &Run<'_>) -> Settings {
@@ -231,38 +237,49 @@ impl Batch {
                 negative: read(&prompt, "negative", run.device)?,
                 class_token_mask: tokens.class_token_mask.clone(),
             };
-            let identity =
-                video.references().map(|_| FaceFeatures::load(&self.file("identity", &video.person), run.device));
-            let noise = run.prepare_latents(video.seed)?;
-            let (denoised, _) = run.denoise(transformer, prompts, identity.transpose()?, noise, None, control)?;
-            let seconds = control.seconds().last().map_or(0.0, |(_, seconds)| *seconds);
-            let latents = ("latents".to_owned(), denoised.latents.into_data());
-            save_safetensors(&file, &[latents, ("seconds".to_owned(), TensorData::from([seconds as f32]))])?;
+            let identity = video.references().map(|_| self.read_identity(video, run.device));
+            let (noises, before) = (run.prepare_noises(video.seed, video.candidates(run))?, control.seconds().len());
+            let (candidates, _) = run.denoise(transformer, prompts, identity.transpose()?, noises, None, control)?;
+            let seconds: f64 = control.seconds()[before..].iter().map(|(_, seconds)| seconds).sum();
+            let latents = candidates.into_iter().map(|one| (one.seed.to_string(), one.latents.into_data()));
+            let mut tensors: Vec<_> = latents.collect();
+            tensors.push(("seconds".to_owned(), TensorData::from([seconds as f32])));
+            save_safetensors(&file, &tensors)?;
             remove(&prompt)?;
         }
         Ok(())
     }
 
     fn decode(&self, mut run: Run<'_>, control: &mut Control<'_>) -> Result<(), EngineError> {
-        let decoder = run.load_decoder()?;
-        let hashes = run.join_hashes()?;
+        let (hashes, mut decoder) = (run.join_hashes()?, None);
+        let judge = run.load_judge(None)?;
         for video in &self.videos {
-            let file = self.file("latents", &video.key);
-            let latents = read(&file, "latents", run.device)?;
-            let frames = control.stage(Stage::Decode, 1.0, |control| run.decode_with(&decoder, latents, control))?;
-            let settings = video.settings(&run);
+            let (file, before) = (self.file("latents", &video.key), control.seconds().len());
+            let seeds: Vec<u64> = candidates::seeds(video.seed, video.candidates(&run)).collect();
+            let read_latents = |&seed: &u64| Ok((seed, read(&file, &seed.to_string(), run.device)?));
+            let candidates = seeds.iter().map(read_latents).collect::<Result<Vec<_>, EngineError>>()?;
+            let judge = judge.as_ref().filter(|_| candidates.len() > 1);
+            let person = judge.map(|_| self.read_identity(video, run.device)).transpose()?;
+            let Chosen { index, frames, judged } =
+                run.choose(candidates, &mut decoder, judge.zip(person.as_ref()), control)?;
+            let settings = Settings { seed: seeds[index], ..video.settings(&run) };
             write_frames(&frames, &settings, &video.output, control)?;
             let denoised = Checkpoint::open_file(&file)?.read("seconds", Precision::Stored)?;
             let mut seconds = vec![(Stage::Denoise, denoised.iter::<f64>().next().unwrap_or_default())];
-            seconds.extend_from_slice(&control.seconds()[control.seconds().len() - 2..]);
+            seconds.extend_from_slice(&control.seconds()[before..]);
             let total = seconds.iter().map(|(_, seconds)| seconds).sum();
             let request = Request { references: video.references.clone(), ..run.request.clone() };
             let mut report = Report::new(&run.backbone, settings, &request, hashes.clone(), total, &seconds)?;
             report.set_inputs(&video.key);
+            report.set_candidates(judged);
             report.write_beside(&video.output)?;
             remove(&file)?;
         }
         Ok(())
+    }
+
+    fn read_identity(&self, video: &Video, device: &Device) -> Result<FaceFeatures, EngineError> {
+        Ok(FaceFeatures::load(&self.file("identity", &video.person), device)?)
     }
 
     fn file(&self, what: &str, key: &str) -> PathBuf {
@@ -270,7 +287,8 @@ impl Batch {
     }
 }
 
-/// The videos that are there now, with photos that are found from here.
+/// The videos that are there now, with photos that are found from here. Their seeds are those asked for; of a video that was
+/// chosen among candidates the report has its own.
 fn write_manifest(manifest: &Manifest, seed: u64, folder: &Path) -> Result<PathBuf, EngineError> {
     let mut lines = String::new();
     for entry in &manifest.entries {

@@ -1,5 +1,5 @@
 use burn::tensor::{Device, Tensor};
-use magicmirror_models::diffusion::{Guidance, Sampler};
+use magicmirror_models::diffusion::{Guidance, Sampler, SkipGuidance};
 use magicmirror_models::dit::{Dit, DitInput, LayerConditioner, Positions, Unconditioned};
 
 use super::noise::Noise;
@@ -15,10 +15,21 @@ pub(super) struct Denoiser<'a> {
     pub(super) prompt: Tensor<3>,
     pub(super) negative: Option<Tensor<3>>,
     pub(super) guidance: Guidance,
+    pub(super) skip: Option<SkipGuidance>,
 }
 
-/// Final latents, and the conditional prediction of the first step.
+/// One of the transformer's calls in a step.
+#[derive(Clone, Copy)]
+struct Call<'a> {
+    number: usize,
+    text: &'a Tensor<3>,
+    conditioner: &'a dyn LayerConditioner,
+    skipped: &'a [usize],
+}
+
+/// Final latents, the seed of the noise they come from, and the conditional prediction of the first step.
 pub(super) struct Denoised {
+    pub(super) seed: u64,
     pub(super) latents: Tensor<5>,
     pub(super) velocity_first_step: Tensor<5>,
 }
@@ -37,39 +48,48 @@ impl Denoiser<'_> {
         let mut latents = noise.initial(device);
         let mut velocity_first_step = None;
         for (step, &timestep) in timesteps.iter().enumerate() {
-            let mut velocity = self.predict(&latents, &self.prompt, timestep, self.conditioner, (step, 0), control)?;
-            velocity_first_step.get_or_insert_with(|| velocity.clone());
+            let with_identity = Call { number: 0, text: &self.prompt, conditioner: self.conditioner, skipped: &[] };
+            let mut predict = |call| self.predict(&latents, (step, timestep), call, control);
+            let conditional = predict(with_identity)?;
+            velocity_first_step.get_or_insert_with(|| conditional.clone());
+            let mut velocity = conditional.clone();
             if let Some(negative) = &self.negative {
-                let base = self.predict(&latents, negative, timestep, &Unconditioned, (step, 1), control)?;
+                let base = predict(Call { number: 1, text: negative, conditioner: &Unconditioned, skipped: &[] })?;
                 velocity = base.clone() + (velocity - base) * self.guidance.weight(timestep, steps);
+            }
+            if let Some(skip) = &self.skip {
+                let worse = predict(Call { number: self.calls() - 1, skipped: &skip.blocks, ..with_identity })?;
+                velocity = skip.apply(velocity, conditional, worse);
             }
             let fresh = sampler.is_stochastic().then(|| noise.for_step(step, device));
             latents = sampler.step(step, latents, velocity, fresh);
             ensure_finite(&latents, step + 1, steps)?;
         }
         let velocity_first_step = velocity_first_step.expect("a run has at least one step");
-        Ok(Denoised { latents, velocity_first_step })
+        Ok(Denoised { seed: noise.seed, latents, velocity_first_step })
+    }
+
+    /// Calls of the transformer in a step.
+    fn calls(&self) -> usize {
+        1 + usize::from(self.negative.is_some()) + usize::from(self.skip.is_some())
     }
 
     fn predict(
         &self,
         latents: &Tensor<5>,
-        text: &Tensor<3>,
-        timestep: usize,
-        conditioner: &dyn LayerConditioner,
-        (step, branch): (usize, usize),
+        (step, timestep): (usize, usize),
+        Call { number, text, conditioner, skipped }: Call<'_>,
         control: &mut Control<'_>,
     ) -> Result<Tensor<5>, EngineError> {
-        let branches = if self.negative.is_some() { 2 } else { 1 };
-        let blocks = self.dit.blocks().len() * branches;
-        let before = self.dit.blocks().len() * branch;
+        let blocks = self.dit.blocks().len() * self.calls();
+        let before = self.dit.blocks().len() * number;
         let input = DitInput {
             latents: latents.clone(),
             text: text.clone(),
             timesteps: &[timestep as f64],
             positions: self.positions,
         };
-        let velocity = self.dit.forward(input, conditioner, &mut |blocks_done| {
+        let velocity = self.dit.forward_without(skipped, input, conditioner, &mut |blocks_done| {
             let done = step as f64 + (before + blocks_done) as f64 / blocks as f64;
             control.advance(Stage::Denoise, done)
         });
@@ -84,6 +104,6 @@ fn ensure_finite(latents: &Tensor<5>, step: usize, steps: usize) -> Result<(), E
     Err(EngineError::NotFinite {
         step,
         steps,
-        hint: "try --dtype f32, a lower --guidance or --face-scale, and check the weights with `models inspect`",
+        hint: "try --dtype f32, a lower --guidance, --skip-guidance or --face-scale, and check the weights with `models inspect`",
     })
 }

@@ -10,6 +10,7 @@ use crate::EngineError;
 
 /// Where the noise of a run comes from: a seed, or a file for what it holds and the seed for the rest.
 pub(super) struct Noise {
+    pub(super) seed: u64,
     shape: [usize; 5],
     random: ChaCha8Rng,
     initial: Option<TensorData>,
@@ -19,7 +20,7 @@ pub(super) struct Noise {
 impl Noise {
     /// Normal noise of the latents' shape `[1, frames, channels, height, width]`.
     pub(super) fn seeded(seed: u64, shape: [usize; 5]) -> Self {
-        Self { shape, random: ChaCha8Rng::seed_from_u64(seed), initial: None, steps: None }
+        Self { seed, shape, random: ChaCha8Rng::seed_from_u64(seed), initial: None, steps: None }
     }
 
     /// Noise from a file: `latents`, and optionally `sde_noise` `[steps, 1, frames, channels, height, width]`.

@@ -8,12 +8,13 @@ use magicmirror_media::{Provenance, check_video, check_writable, write_video};
 use magicmirror_models::adapter::{
     Adapter, AdapterConfig, BackboneSizes, Conditions, FaceFeatures, IdentityConditioner, expand_class_word,
 };
-use magicmirror_models::diffusion::Sampler;
+use magicmirror_models::diffusion::{Sampler, SkipGuidance};
 use magicmirror_models::dit::{BlockFactors, Dit, LayerConditioner, Positions, Unconditioned};
 use magicmirror_models::text::{Encoding, T5Encoder, Tokenizer};
 use magicmirror_models::vae::{Tiling, VaeDecoder, denoiser_layout_from_vae, vae_layout_from_denoiser};
 use magicmirror_models::weights::{ParamNames, save_safetensors};
 
+use super::candidates::{self, Chosen, Judge};
 use super::denoise::{Denoised, Denoiser};
 use super::noise::Noise;
 use super::plan::{self, Person, Subject};
@@ -24,7 +25,7 @@ use crate::backbone::{Backbone, Part};
 use crate::event::{Control, Event, Stage};
 use crate::files::{ensure_writable, sha256_of_files};
 use crate::frames::rgb_from_frames;
-use crate::identity::{self, Encoders};
+use crate::identity::{self, Encoders, RecogniserSource};
 use crate::models::shipped;
 
 /// What a run left behind.
@@ -45,13 +46,14 @@ pub fn generate(request: &Request, device: &Device, control: &mut Control<'_>) -
     // Lives as long as the run: without --backbone the model is unpacked to a temporary folder.
     let (request, _shipped) = shipped::fill_in(request, control)?;
     let run = Run::prepare(&request, device, control)?;
-    let noise = run.prepare_latents(run.settings.seed)?;
+    let noises = run.prepare_noises(run.settings.seed, run.candidates)?;
     let identity = run.extract_identity(control)?;
+    let judge = run.load_judge(identity.as_ref())?;
     let prompts = run.encode_prompts(identity.as_ref(), control)?;
-    let (denoised, conditions) =
-        run.denoise(&run.load_transformer(control)?, prompts, identity, noise, None, control)?;
-    let frames = run.decode(denoised.latents.clone(), control)?;
-    run.write(&frames, &denoised, &conditions, start, control)
+    let (mut candidates, conditions) =
+        run.denoise(&run.load_transformer(control)?, prompts, identity.clone(), noises, None, control)?;
+    let chosen = run.decode(&candidates, judge.as_ref().zip(identity.as_ref()), control)?;
+    run.write(&chosen, &candidates.swap_remove(chosen.index), &conditions, start, control)
 }
 
 /// Sees layer, query, key and numbers of tokens: see [`LayerConditioner::observe`].
@@ -66,10 +68,10 @@ pub(crate) fn observe(
     control: &mut Control<'_>,
 ) -> Result<(), EngineError> {
     let run = Run::prepare(request, device, control)?;
-    let noise = run.prepare_latents(run.settings.seed)?;
+    let noises = run.prepare_noises(run.settings.seed, 1)?;
     let identity = run.extract_identity(control)?;
     let prompts = run.encode_prompts(identity.as_ref(), control)?;
-    run.denoise(&run.load_transformer(control)?, prompts, identity, noise, Some(observer), control)?;
+    run.denoise(&run.load_transformer(control)?, prompts, identity, noises, Some(observer), control)?;
     Ok(())
 }
 
@@ -104,6 +106,10 @@ pub(super) struct Run<'a> {
     pub(super) backbone: Backbone,
     pub(super) settings: Settings,
     pub(super) identity: Option<IdentitySource>,
+    /// Videos to choose from, where somebody is to be seen.
+    pub(super) candidates: usize,
+    /// Who chooses, if there are several.
+    judge: Option<RecogniserSource>,
     /// Latent frames with and without the padding that 1.5 needs in front.
     latent_frames: usize,
     padding_frames: usize,
@@ -164,6 +170,7 @@ impl<'a> Run<'a> {
             ensure_writable(tensors)?;
         }
         let identity = IdentitySource::new(request, &backbone, device)?;
+        let (candidates, judge) = candidates::asked_for(request, identity.as_ref())?;
         let latent_frames = (settings.frames - 1) / backbone.vae.temporal_compression_ratio + 1;
         let patch_frames = backbone.dit.patch_size_t.unwrap_or(1);
         let padding_frames = latent_frames.next_multiple_of(patch_frames) - latent_frames;
@@ -173,6 +180,8 @@ impl<'a> Run<'a> {
             settings: &settings,
             request,
             person: identity.as_ref().map(|source| source.person(request)).transpose()?,
+            candidates,
+            judge: judge.as_ref().map(RecogniserSource::bytes),
             latent_frames: [latent_frames, latent_frames + padding_frames],
         };
         let tiling = plan::choose_tiling(&subject, device, control)?;
@@ -189,6 +198,8 @@ impl<'a> Run<'a> {
             backbone,
             settings,
             identity,
+            candidates,
+            judge,
             latent_frames,
             padding_frames,
             tiling,
@@ -274,8 +285,13 @@ impl<'a> Run<'a> {
         encoder.forward(Tensor::<2, Int>::from_data(TensorData::new(ids.to_vec(), [1, ids.len()]), self.device))
     }
 
+    /// The noises of so many candidates.
+    pub(super) fn prepare_noises(&self, seed: u64, candidates: usize) -> Result<Vec<Noise>, EngineError> {
+        candidates::seeds(seed, candidates).map(|seed| self.prepare_noise(seed)).collect()
+    }
+
     /// The noise that sampling starts from, and that stochastic steps add.
-    pub(super) fn prepare_latents(&self, seed: u64) -> Result<Noise, EngineError> {
+    fn prepare_noise(&self, seed: u64) -> Result<Noise, EngineError> {
         let scale = self.backbone.spatial_compression();
         let shape = [
             1,
@@ -290,16 +306,16 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// The sampling steps of one video.
+    /// The sampling steps of one video, or of each candidate for it.
     pub(super) fn denoise(
         &self,
         transformer: &Transformer,
         prompts: Prompts,
         identity: Option<FaceFeatures>,
-        noise: Noise,
+        noises: Vec<Noise>,
         observer: Option<Observer<'_>>,
         control: &mut Control<'_>,
-    ) -> Result<(Denoised, ShownTensors), EngineError> {
+    ) -> Result<(Vec<Denoised>, ShownTensors), EngineError> {
         let (dit, adapter) = transformer;
         let mut shown = ShownTensors::of_prompts(&prompts);
         let mut prompt = prompts.prompt;
@@ -325,12 +341,22 @@ impl<'a> Run<'a> {
             prompt,
             negative: guidance.is_active().then_some(prompts.negative),
             guidance,
+            skip: Some(self.settings.skip_guidance()).filter(SkipGuidance::is_active),
         };
-        let sampler = Sampler::new(self.backbone.schedule.clone(), self.settings.scheduler, self.settings.steps)?;
-        let denoised = control.stage(Stage::Denoise, self.settings.steps as f64, |control| {
-            denoiser.run(sampler, noise, self.device, control)
-        })?;
-        Ok((denoised, shown))
+        let Settings { scheduler, steps, .. } = self.settings;
+        let (mut candidates, count) = (Vec::new(), noises.len());
+        for noise in noises {
+            if count > 1 {
+                control.emit(Event::Note(format!("candidate {} of {count}", candidates.len() + 1)));
+            }
+            let sampler = Sampler::new(self.backbone.schedule.clone(), scheduler, steps)?;
+            candidates.push(
+                control.stage(Stage::Denoise, steps as f64, |control| {
+                    denoiser.run(sampler, noise, self.device, control)
+                })?,
+            );
+        }
+        Ok((candidates, shown))
     }
 
     pub(super) fn load_transformer(&self, control: &mut Control<'_>) -> Result<Transformer, EngineError> {
@@ -349,9 +375,24 @@ impl<'a> Run<'a> {
         })
     }
 
-    /// Latents to frames `[frames, 3, height, width]` in 0..=1: all that the decoder gives, which may be more than asked.
-    fn decode(&self, latents: Tensor<5>, control: &mut Control<'_>) -> Result<Tensor<4>, EngineError> {
-        control.stage(Stage::Decode, 1.0, |control| self.decode_with(&self.load_decoder()?, latents, control))
+    /// Latents to frames, of several candidates those of the one most like the person.
+    fn decode(
+        &self,
+        candidates: &[Denoised],
+        judge: Option<(&Judge<'_>, &FaceFeatures)>,
+        control: &mut Control<'_>,
+    ) -> Result<Chosen, EngineError> {
+        let candidates = candidates.iter().map(|candidate| (candidate.seed, candidate.latents.clone()));
+        self.choose(candidates, &mut None, judge, control)
+    }
+
+    /// Who chooses among candidates, if there are several.
+    pub(super) fn load_judge(&self, person: Option<&FaceFeatures>) -> Result<Option<Judge<'_>>, EngineError> {
+        let judge = self.judge.as_ref().map(|recogniser| Judge::load(recogniser, self.device)).transpose()?;
+        if let (Some(judge), Some(person)) = (&judge, person) {
+            judge.check(person)?;
+        }
+        Ok(judge)
     }
 
     pub(super) fn load_decoder(&self) -> Result<VaeDecoder, EngineError> {
@@ -362,7 +403,8 @@ impl<'a> Run<'a> {
         Ok(decoder)
     }
 
-    /// As [`Self::decode`], within a stage.
+    /// Latents to frames `[frames, 3, height, width]` in 0..=1, within a stage: all that the decoder gives, which may be more
+    /// than asked.
     pub(super) fn decode_with(
         &self,
         decoder: &VaeDecoder,
@@ -383,13 +425,14 @@ impl<'a> Run<'a> {
     /// The video, the tensors asked for, and the report.
     fn write(
         mut self,
-        frames: &Tensor<4>,
+        chosen: &Chosen,
         denoised: &Denoised,
         shown: &ShownTensors,
         start: Instant,
         control: &mut Control<'_>,
     ) -> Result<Generated, EngineError> {
-        let (settings, request) = (self.settings.clone(), self.request);
+        let Chosen { frames, judged, .. } = chosen;
+        let (settings, request) = (Settings { seed: denoised.seed, ..self.settings.clone() }, self.request);
         if let Some(path) = &request.tensors {
             shown.save(path, frames, denoised)?;
         }
@@ -401,7 +444,8 @@ impl<'a> Run<'a> {
         written?;
         let hashes = self.join_hashes()?;
         let seconds = start.elapsed().as_secs_f64();
-        let report = Report::new(&self.backbone, settings, request, hashes, seconds, control.seconds())?;
+        let mut report = Report::new(&self.backbone, settings, request, hashes, seconds, control.seconds())?;
+        report.set_candidates(judged.clone());
         let path = report.write_beside(&request.output)?;
         Ok(Generated { output: request.output.clone(), report: path })
     }

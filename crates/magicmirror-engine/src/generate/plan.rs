@@ -26,6 +26,8 @@ const F32: u64 = 4;
 const PROGRAM: u64 = 24 << 20;
 /// From this size on the allocator (glibc's) surely gives memory back at once.
 const RETURNED: u64 = 32 << 20;
+/// What detector and recogniser take to look at a frame, beside their weights.
+const LOOK: u64 = 64 << 20;
 /// Rows of a 16-bit weight that are widened to f32 at a time.
 const PANEL: u64 = 512;
 
@@ -47,6 +49,10 @@ pub(super) struct Subject<'a> {
     pub(super) settings: &'a Settings,
     pub(super) request: &'a Request,
     pub(super) person: Option<Person<'a>>,
+    /// Videos to choose from.
+    pub(super) candidates: usize,
+    /// Size of the recogniser that chooses, if there are several.
+    pub(super) judge: Option<u64>,
     /// Without and with padding.
     pub(super) latent_frames: [usize; 2],
 }
@@ -84,7 +90,7 @@ pub(super) fn choose_tiling(
 
 impl Subject<'_> {
     fn memory(&self, tiling: Tiling) -> Result<MemoryPlan, EngineError> {
-        let kept = PROGRAM + self.positions();
+        let kept = PROGRAM + self.positions() + self.judge.map_or(0, |weights| weights + LOOK);
         let mut stages = Vec::new();
         let mut add = |stage, weights: u64, activations: u64| {
             // Two fifths more for what the allocator keeps of smaller tensors that are gone.
@@ -104,9 +110,13 @@ impl Subject<'_> {
         }
         add("transformer", weights.total, weights.conversion.max(activations) + self.sampler());
         let weights = self.weights(Part::Vae, &VaeDecoder::NAMES)?;
-        let activations = weights.conversion.max(self.decoder(tiling));
-        add("decoder", weights.total, activations + 4 * self.latents() + self.text_kept());
-        add("output", 0, self.output() + 2 * self.latents() + self.text_kept());
+        let mut activations = weights.conversion.max(self.decoder(tiling));
+        if self.judge.is_some() {
+            // Those of the best so far.
+            activations += self.frames();
+        }
+        add("decoder", weights.total, activations + (4 + self.denoised()) * self.latents() + self.text_kept());
+        add("output", 0, self.output() + (2 + self.denoised()) * self.latents() + self.text_kept());
         Ok(MemoryPlan { stages, available: memory::available() })
     }
 
@@ -188,10 +198,20 @@ impl Subject<'_> {
         7 * stream + 4 * stream.min(RETURNED) + angles + weights.panel(tokens, 4 * width)
     }
 
-    /// Latents of before and after the step, predictions, noise, and what came from a file; embeddings.
+    /// Two predictions more, where there is skip guidance.
+    fn skipping(&self) -> u64 {
+        2 * u64::from(self.settings.skip_guidance().is_active())
+    }
+
+    /// Latents and first predictions of other candidates, in latents.
+    fn denoised(&self) -> u64 {
+        2 * (self.candidates as u64 - 1)
+    }
+
+    /// Latents of before and after the step, predictions, noise, what came from a file, and what candidates keep; embeddings.
     fn sampler(&self) -> u64 {
         let from_file = self.request.latents.iter().cloned().collect::<Vec<_>>();
-        8 * self.latents() + self.text_kept() + 2 * file_bytes(&from_file)
+        (8 + self.skipping() + self.denoised()) * self.latents() + self.text_kept() + 2 * file_bytes(&from_file)
     }
 
     /// The frames decoded so far beside the network, or twice all frames when they are joined. Rows of tiles overlap.

@@ -6,6 +6,7 @@ use magicmirror_models::adapter::Adapter;
 use magicmirror_models::weights::{Precision, write_aside};
 use serde::Serialize;
 
+use super::candidates::Judged;
 use super::{Request, Settings};
 use crate::EngineError;
 use crate::backbone::{Backbone, Part};
@@ -21,6 +22,9 @@ pub struct Report {
     generator: &'static str,
     synthetic: bool,
     settings: Settings,
+    /// How much each of several videos was like the photos; that with the seed of `settings` was kept.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    candidates: Vec<Judged>,
     settings_sha256: String,
     backbone: Option<PathBuf>,
     adapter: Option<PathBuf>,
@@ -64,6 +68,7 @@ impl Report {
             synthetic: true,
             settings_sha256: settings.sha256(),
             settings,
+            candidates: Vec::new(),
             backbone: request.backbone.clone(),
             adapter: request.adapter.clone(),
             references: request.references.clone(),
@@ -82,6 +87,11 @@ impl Report {
             peak_memory_bytes: memory::peak(),
             inputs_sha256: None,
         })
+    }
+
+    /// Says which videos there were to choose from.
+    pub(super) fn set_candidates(&mut self, judged: Vec<Judged>) {
+        self.candidates = judged;
     }
 
     /// Says what the video depends on.

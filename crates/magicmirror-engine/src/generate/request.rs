@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-use magicmirror_models::diffusion::{Guidance, Method};
+use magicmirror_models::diffusion::{Guidance, Method, SkipGuidance};
 use magicmirror_models::vae::Tiling;
 use magicmirror_models::weights::Precision;
 use serde::Serialize;
@@ -39,10 +39,17 @@ pub struct Request {
     pub guidance: Option<f64>,
     /// Guidance that varies over the steps.
     pub dynamic_guidance: bool,
+    /// Scale of the guidance away from the transformer without `skip_blocks`; by default 0, none.
+    pub skip_guidance: Option<f64>,
+    /// Blocks of the transformer, from 0.
+    pub skip_blocks: Vec<usize>,
     /// Step rule.
     pub method: Option<Method>,
     /// Seed of all noise.
     pub seed: u64,
+    /// Videos that are made with seeds of their own, `seed`, `seed + 1`, …, of which the one most like the photos is kept;
+    /// by default one.
+    pub candidates: Option<usize>,
     /// Weight of the adapter's cross-attention; 1 in training.
     pub face_scale: Option<f64>,
     /// Frames a second of the file that is written.
@@ -110,6 +117,12 @@ pub struct Settings {
     pub guidance: f64,
     /// Guidance that varies over the steps.
     pub dynamic_guidance: bool,
+    /// Scale of the guidance away from the transformer without `skip_blocks`; 0 is none.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub skip_guidance: f64,
+    /// Blocks of the transformer, from 0.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub skip_blocks: Vec<usize>,
     /// Step rule.
     pub scheduler: Method,
     /// Seed of all noise.
@@ -137,6 +150,8 @@ impl Settings {
             steps: request.steps.unwrap_or(50),
             guidance: request.guidance.unwrap_or(6.0),
             dynamic_guidance: request.dynamic_guidance,
+            skip_guidance: request.skip_guidance.unwrap_or(0.0),
+            skip_blocks: request.skip_blocks.clone(),
             scheduler: request.method.or(request.preset.map(Preset::method)).unwrap_or(backbone.method),
             seed: request.seed,
             face_scale: request.face_scale.unwrap_or(1.0),
@@ -161,6 +176,11 @@ impl Settings {
     /// How predictions are combined.
     pub fn guidance(&self) -> Guidance {
         Guidance { scale: self.guidance, dynamic: self.dynamic_guidance }
+    }
+
+    /// Whether and how sampling is led away from a worse model.
+    pub fn skip_guidance(&self) -> SkipGuidance {
+        SkipGuidance { scale: self.skip_guidance, blocks: self.skip_blocks.clone() }
     }
 
     fn validate(&self, backbone: &Backbone) -> Result<(), EngineError> {
@@ -200,6 +220,7 @@ impl Settings {
         }
         for (option, value, range, usual) in [
             ("--guidance", self.guidance, 0.0..=100.0, "6 is usual"),
+            ("--skip-guidance", self.skip_guidance, 0.0..=100.0, "1 is usual"),
             ("--face-scale", self.face_scale, 0.0..=10.0, "1 is what the adapter was trained with"),
             ("--fps", self.fps, 0.1..=240.0, "leave it out for the model's own"),
         ] {
@@ -212,12 +233,32 @@ impl Settings {
                 });
             }
         }
+        let last = backbone.dit.num_layers - 1;
+        if let Some(block) = self.skip_blocks.iter().find(|&&block| block > last) {
+            return Err(EngineError::OutOfRange {
+                option: "--skip-blocks",
+                value: block.to_string(),
+                rule: format!("be 0 to {last}"),
+                hint: "those in the middle are usual".into(),
+            });
+        }
+        if self.skip_guidance().is_active() == self.skip_blocks.is_empty() {
+            return Err(EngineError::options(
+                "--skip-guidance and --skip-blocks go together",
+                "say both how much, and away from the transformer without which blocks: --skip-guidance 1 --skip-blocks 6,7",
+            ));
+        }
         Ok(())
     }
 }
 
 /// More frames than this are a slip of the keyboard.
 const MOST_FRAMES: usize = 4096;
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn is_zero(value: &f64) -> bool {
+    *value == 0.0
+}
 
 fn nearest_multiple(value: usize, multiple: usize) -> usize {
     ((value + multiple / 2) / multiple * multiple).max(multiple)

@@ -35,8 +35,9 @@ pub struct Encoders {
     vision: PathBuf,
 }
 
+/// Where a recogniser is read from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum RecogniserSource {
+pub(crate) enum RecogniserSource {
     BuiltInDlib,
     File(PathBuf),
 }
@@ -82,16 +83,7 @@ impl Encoders {
         options: &FaceOptions,
     ) -> Result<Self, EngineError> {
         let in_adapter = |name: &str| folder.map_or_else(|| PathBuf::from(name), |folder| folder.join(name));
-        let recogniser = match (&options.recogniser, recogniser) {
-            (Some(name), _) => RecogniserSource::named(name, folder, |name| PathBuf::from(name))?,
-            (None, Some(name)) => RecogniserSource::named(name, folder, in_adapter)?,
-            (None, None) => {
-                return Err(EngineError::options(
-                    "it is not known which recogniser made the adapter's identity vectors",
-                    "say which with --recogniser arcface, curricularface, dlib, mobilefacenet or a file",
-                ));
-            }
-        };
+        let recogniser = RecogniserSource::resolve(folder, recogniser, options)?;
         let vision = match (&options.vision, vision) {
             (Some(path), _) => path.clone(),
             (None, Some(name)) => in_adapter(name),
@@ -150,10 +142,7 @@ impl Encoders {
     /// # Errors
     /// When it cannot be loaded.
     pub(crate) fn load_recogniser(&self, device: &Device) -> Result<Recogniser, EngineError> {
-        Ok(match &self.recogniser {
-            RecogniserSource::BuiltInDlib => built_in_dlib(device)?,
-            RecogniserSource::File(path) => Recogniser::load(path, device)?,
-        })
+        self.recogniser.load(device)
     }
 
     pub(super) fn load(&self, device: &Device) -> Result<Networks, EngineError> {
@@ -185,6 +174,45 @@ impl Encoders {
 }
 
 impl RecogniserSource {
+    /// From the options, or else from an adapter's configuration.
+    pub(crate) fn of_adapter(
+        folder: &Path,
+        config: &AdapterConfig,
+        options: &FaceOptions,
+    ) -> Result<Self, EngineError> {
+        let named = config.encoders.as_ref().and_then(|encoders| encoders.recogniser.as_deref());
+        Self::resolve(Some(folder), named, options)
+    }
+
+    fn resolve(folder: Option<&Path>, named: Option<&str>, options: &FaceOptions) -> Result<Self, EngineError> {
+        let in_adapter = |name: &str| folder.map_or_else(|| PathBuf::from(name), |folder| folder.join(name));
+        match (&options.recogniser, named) {
+            (Some(name), _) => Self::named(name, folder, |name| PathBuf::from(name)),
+            (None, Some(name)) => Self::named(name, folder, in_adapter),
+            (None, None) => Err(EngineError::options(
+                "it is not known which recogniser made the adapter's identity vectors",
+                "say which with --recogniser arcface, curricularface, dlib, mobilefacenet or a file",
+            )),
+        }
+    }
+
+    /// # Errors
+    /// When it cannot be loaded.
+    pub(crate) fn load(&self, device: &Device) -> Result<Recogniser, EngineError> {
+        Ok(match self {
+            Self::BuiltInDlib => built_in_dlib(device)?,
+            Self::File(path) => Recogniser::load(path, device)?,
+        })
+    }
+
+    /// Size of its weights.
+    pub(crate) fn bytes(&self) -> u64 {
+        match self {
+            Self::BuiltInDlib => DLIB.len() as u64,
+            Self::File(path) => path.metadata().map_or(0, |about| about.len()),
+        }
+    }
+
     /// A known name (whose file, if it is not built in, is looked for beside the adapter), or a file.
     fn named(name: &str, folder: Option<&Path>, file: impl Fn(&str) -> PathBuf) -> Result<Self, EngineError> {
         if name == "dlib" {

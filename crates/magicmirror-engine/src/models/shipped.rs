@@ -15,6 +15,13 @@ const STEPS: usize = 10;
 /// Guidance that its scores are of.
 const GUIDANCE: f64 = 2.0;
 
+/// Guidance away from the transformer without some blocks that its scores are of.
+const SKIP_GUIDANCE: f64 = 1.0;
+const SKIP_BLOCKS: [usize; 2] = [6, 7];
+
+/// Videos of which the one most like the photos is kept, for its scores.
+const CANDIDATES: usize = 4;
+
 /// The adapter's folder beside the parts of the backbone.
 const ADAPTER: &str = "adapter";
 
@@ -73,8 +80,14 @@ pub(crate) fn fill_in(request: &Request, control: &mut Control<'_>) -> Result<(R
     request.backbone = Some(folder.path().to_owned());
     if !request.references.is_empty() || request.identity.is_some() {
         request.adapter = Some(folder.path().join(ADAPTER));
+        if request.latents.is_none() {
+            request.candidates.get_or_insert(CANDIDATES);
+        }
     }
     request.steps.get_or_insert(STEPS);
     request.guidance.get_or_insert(GUIDANCE);
+    if *request.skip_guidance.get_or_insert(SKIP_GUIDANCE) > 0.0 && request.skip_blocks.is_empty() {
+        request.skip_blocks = SKIP_BLOCKS.to_vec();
+    }
     Ok((request, Some(folder)))
 }

@@ -22,6 +22,7 @@ use sha2::{Digest, Sha256};
 use super::cache::{Cache, CacheKey};
 use super::data::{Example, Examples, TargetFace};
 use super::export::{copy_folder, has_weights, hashes, prefixed, save_half};
+use super::frames::Frames;
 use super::loss::{NoiseLevel, velocity_loss};
 use super::parameters::Replicas;
 use super::people::People;
@@ -89,9 +90,8 @@ pub struct BackboneData {
     /// Part of the places in a batch that are for pictures instead of a clip: 1 for pictures only, 0 for clips only. Beside
     /// clips, a place is for as many pictures as are learnt of a clip's latent frames, so that every frame counts alike.
     pub picture_share: f64,
-    /// Latent frames of a clip that are learnt at once: evenly spaced ones, others in each step, at their places in time.
-    /// Frames of one clip say much the same, so that some of more clips teach more for the same computing **(ours)**. All
-    /// if absent, which is what a model should see last.
+    /// Latent frames of a clip that are learnt at once: evenly spaced ones, others in each step, at their places in time
+    /// **(ours)**; see [`Frames`]. All if absent, which is what a model should see last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clip_frames: Option<usize>,
     /// Folder for latents; other runs and the stages may share it.
@@ -286,14 +286,6 @@ impl<'a> BackboneObjective<'a> {
         self.config.data.clip_frames.unwrap_or(all).min(all)
     }
 
-    /// Which of a clip's frames a step learns.
-    fn frames(&self, step: u64, run: &RunConfig, all: usize) -> Frames {
-        let count = self.learnt(all);
-        let draw = |below, place| random::below(below, run.seed, step, place, Draw::Frame);
-        let stride = if count > 1 { 1 + draw((all - 1) / (count - 1), 0) } else { 1 };
-        Frames { first: draw(all - (count - 1) * stride, 1), stride, count }
-    }
-
     /// The samples of a place in the batch, all of one pool.
     fn place(&self, step: u64, position: usize, run: &RunConfig) -> (&Pool, Vec<Noised<'_>>) {
         let (pool, count) = match (&self.pictures, &self.clips) {
@@ -312,7 +304,8 @@ impl<'a> BackboneObjective<'a> {
             let sample = &pool.samples[random::sample(pool.samples.len(), run.seed, draw)];
             let without = random::unit(run.seed, step, place, Draw::Dropout) < self.config.data.prompt_dropout;
             let (timesteps, power) = (self.schedule.alphas_cumprod().len(), self.config.data.timestep_power);
-            let frames = self.frames(step, run, sample.shape[0]);
+            let all = sample.shape[0];
+            let frames = Frames::drawn(self.learnt(all), all, run.seed, step);
             Noised {
                 frames,
                 noise: random::normal(sample.of_frame() * frames.count, run.seed, step, place, Draw::Noise),
@@ -349,9 +342,7 @@ impl<'a> BackboneObjective<'a> {
         }
         let ids: Vec<i64> = samples.iter().flat_map(|sample| sample.ids).map(|id| i64::from(*id)).collect();
         let ids = TensorData::new(ids, [samples.len(), self.empty_prompt.len()]);
-        let positions = Positions::new(&self.shape, all, height, width, device)?;
-        let positions =
-            if frames < all { positions.of_frames(all, &shown.numbers().collect::<Vec<_>>()) } else { positions };
+        let positions = shown.of_positions(Positions::new(&self.shape, all, height, width, device)?);
         let timesteps: Vec<f64> = samples.iter().map(|sample| sample.timestep as f64).collect();
         let input = DitInput {
             latents: Tensor::cat(noisy, 0),
@@ -369,25 +360,6 @@ impl<'a> BackboneObjective<'a> {
             })
         });
         Ok(velocity_loss(velocity, Tensor::cat(target, 0), &weights.collect::<Vec<_>>()).mean())
-    }
-}
-
-/// Evenly spaced frames of a sample.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Frames {
-    first: usize,
-    stride: usize,
-    count: usize,
-}
-
-impl Frames {
-    fn numbers(self) -> impl Iterator<Item = usize> {
-        (0..self.count).map(move |index| self.first + index * self.stride)
-    }
-
-    /// Their values, of which each frame has `of_frame`.
-    fn of<T: Copy>(self, values: &[T], of_frame: usize) -> impl Iterator<Item = T> {
-        self.numbers().flat_map(move |frame| values[frame * of_frame..(frame + 1) * of_frame].iter().copied())
     }
 }
 
@@ -469,7 +441,7 @@ impl Objective for BackboneObjective<'_> {
             for (index, sample) in held_out.iter().enumerate() {
                 control.check()?;
                 let noised = Noised {
-                    frames: Frames { first: 0, stride: 1, count: sample.shape[0] },
+                    frames: Frames::whole(sample.shape[0]),
                     noise: random::normal(sample.latents.len(), 0, 0, index, Draw::Noise),
                     timestep: (2 * index + 1) * self.schedule.alphas_cumprod().len() / (2 * count),
                     ids: &sample.ids,
@@ -784,33 +756,6 @@ mod tests {
     }
 
     #[test]
-    fn frames_of_a_clip_are_evenly_spaced_and_differ_from_step_to_step() {
-        let folder = tempfile::tempdir().unwrap();
-        let [pipeline, vae] = pipeline(folder.path());
-        let config = format!(
-            "pipeline = {pipeline:?}\nvae = {vae:?}\n{}[data]\nfolder = \"\"\npicture_share = 0.0\nclip_frames = 3\ncache = {:?}\n",
-            short_run(1, 1, 1e-3),
-            folder.path().join("cache")
-        );
-        let config: BackboneTraining = toml::from_str(&config).unwrap();
-        let drawn = Drawn { identities: 1, frames: 5, side: 32, broken: None };
-        let (cancelled, mut listener) = (AtomicBool::new(false), |_| ());
-        let mut control = Control::new(&mut listener, &cancelled);
-        let (sources, skipped) = ([None, Some([&drawn as &dyn Examples; 2])], folder.path().join("skipped.jsonl"));
-        let objective = BackboneObjective::new(&config, sources, &[Device::flex()], &skipped, &mut control).unwrap();
-        // The tiny model's latents stand for four frames each, but for the first.
-        let sample = &objective.clips.as_ref().unwrap().samples[0];
-        assert_eq!(sample.shape[0], 2);
-        let numbers = |step, all| objective.frames(step, &config.run, all).numbers().collect::<Vec<_>>();
-        assert_eq!(numbers(0, 2), [0, 1], "there are no three");
-        let drawn: std::collections::BTreeSet<Vec<usize>> = (0..200).map(|step| numbers(step, 6)).collect();
-        let expected = [[0, 1, 2], [0, 2, 4], [1, 2, 3], [1, 3, 5], [2, 3, 4], [3, 4, 5]];
-        assert_eq!(drawn, expected.map(Vec::from).into());
-        let values: Vec<u8> = Frames { first: 1, stride: 2, count: 2 }.of(&[1, 2, 3, 4, 5, 6, 7, 8], 2).collect();
-        assert_eq!(values, [3, 4, 7, 8]);
-    }
-
-    #[test]
     fn a_resumed_run_equals_one_that_never_stopped() {
         let drawn = Drawn { identities: 3, frames: 5, side: 32, broken: None };
         let weights = |stops: &[u64]| {
@@ -847,7 +792,7 @@ mod tests {
         let covered = sample.faces.iter().map(|&covered| f64::from(covered) / 255.0);
         let area = covered.sum::<f64>() / sample.faces.len() as f64;
         assert!((area - std::f64::consts::PI / 9.0).abs() < 0.01, "{area}");
-        let (frames, noise) = (Frames { first: 0, stride: 1, count: 1 }, vec![0.0; sample.latents.len()]);
+        let (frames, noise) = (Frames::whole(1), vec![0.0; sample.latents.len()]);
         let noised = Noised { frames, noise, timestep: 999, ids: &sample.ids, sample };
         let (networks, device) = objective.networks.get(0);
         let loss = |face| f64::from(objective.loss(networks, &[&noised], face, device).unwrap().into_scalar::<f32>());

@@ -476,6 +476,32 @@ mod tests {
     }
 
     #[test]
+    fn pixels_are_refused_where_patches_do_not_divide_into_cells() {
+        let folder = tempfile::tempdir().unwrap();
+        let shape = SHAPE.replace("\"patch_size\": 8", "\"patch_size\": 6");
+        fs::write(folder.path().join("config.json"), shape).unwrap();
+        let drawn = Drawn { identities: 4, frames: 1, side: 40, broken: None };
+        let begin = |pixels: &str| {
+            let (vision, run) = (folder.path(), short_run(1, 2, 1e-3));
+            let config = format!("vision = {vision:?}\ndata = \"\"\n{run}[loss]\npixels = {pixels}\n");
+            let config: EncoderTraining = toml::from_str(&config).unwrap();
+            let cancelled = AtomicBool::new(false);
+            let mut listener = |_| ();
+            let mut control = Control::new(&mut listener, &cancelled);
+            let skipped = super::super::survey::begin_list(folder.path()).unwrap();
+            EncoderObjective::new(&config, [&drawn; 2], &[Device::flex()], &skipped, &mut control).map(|_| ())
+        };
+        for pixels in ["5.0", "-1.0", "nan"] {
+            let refused = begin(pixels);
+            assert!(
+                matches!(refused, Err(EngineError::Train(TrainError::OutOfRange { key: "loss.pixels", .. }))),
+                "{pixels}: {refused:?}"
+            );
+        }
+        begin("0.0").unwrap();
+    }
+
+    #[test]
     fn cells_are_means_in_the_order_of_patches() {
         let value = |channel: i64, y: i64, x: i64| (100 * channel + 12 * y + x) as f32;
         let places = (0..3).flat_map(|channel| (0..24).flat_map(move |y| (0..24).map(move |x| (channel, y, x))));

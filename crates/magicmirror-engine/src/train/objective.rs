@@ -13,6 +13,7 @@ use magicmirror_models::weights::Precision;
 use serde::{Deserialize, Serialize};
 
 use super::cache::{Cache, CacheKey};
+use super::frames::Frames;
 use super::item::{Bucket, Cached, Item};
 use super::loss::{FaceTarget, IdentityLoss, LossConfig};
 use super::prepare::Preparation;
@@ -115,6 +116,8 @@ pub(super) struct AdapterObjective<'a> {
     /// Items of people who are held out: images, and clips.
     held_out: [Vec<Item>; 2],
     patch_frames: usize,
+    /// Latent frames of a clip that are learnt at once, if not all.
+    clip_frames: Option<usize>,
     scaling_factor: f64,
 }
 
@@ -131,6 +134,10 @@ impl<'a> AdapterObjective<'a> {
         let adapter = AdapterConfig::load(&model.adapter)?;
         adapter.check_backbone(&(&backbone.dit).into())?;
         Adapter::check(&model.adapter)?;
+        if let (Some(frames), Some(_)) = (data.clip_frames(), backbone.dit.patch_size_t) {
+            let rule = "be left out where patches of the transformer go over several frames";
+            return Err(TrainError::OutOfRange { key: "data.clip_frames", value: frames.to_string(), rule }.into());
+        }
         let encoders = Encoders::of_adapter(&model.adapter, &adapter, &FaceOptions::default())?;
         check_sizes(&backbone, data.sizes())?;
         let cache = Cache::open(data.cache())?;
@@ -174,6 +181,7 @@ impl<'a> AdapterObjective<'a> {
             sources,
             held_out: validated,
             patch_frames: backbone.dit.patch_size_t.unwrap_or(1),
+            clip_frames: data.clip_frames(),
             scaling_factor: backbone.vae.scaling_factor,
         })
     }
@@ -206,7 +214,8 @@ impl<'a> AdapterObjective<'a> {
         networks: &Networks,
     ) -> Result<Sample, EngineError> {
         let timestep = (2 * index + 1) * networks.schedule.alphas_cumprod().len() / (2 * count);
-        self.sample(item, &Place { seed: 0, step: 0, position: index, timestep, in_region: true }, networks)
+        let place = Place { seed: 0, step: 0, position: index, timestep, in_region: true };
+        self.sample(item, &place, None, networks)
     }
 
     /// Features of the next item's photos that are as many as this one's: its own where there is none.
@@ -223,30 +232,40 @@ impl<'a> AdapterObjective<'a> {
     }
 
     /// Reads an item and draws what else belongs to a sample.
-    fn sample(&self, item: &Item, place: &Place, networks: &Networks) -> Result<Sample, EngineError> {
+    fn sample(
+        &self,
+        item: &Item,
+        place: &Place,
+        clip_frames: Option<usize>,
+        networks: &Networks,
+    ) -> Result<Sample, EngineError> {
         let Place { seed, step, position, timestep, in_region } = *place;
         let device = &networks.device;
         let Cached { mean, logvar, text, class_token_mask, features, region, landmarks } =
             item.read(&self.cache, device)?;
-        let count = mean.num_elements();
         let tensor = |data: TensorData| Tensor::<5>::from_data(data, (device, DType::F32));
         let normal = |count: usize, shape: [usize; 5], draw: Draw| {
             tensor(TensorData::new(random::normal(count, seed, step, position, draw), shape))
         };
-        let (mean, logvar) = (tensor(mean), tensor(logvar));
-        let posterior = normal(count, mean.dims(), Draw::Posterior);
+        let (mean, logvar, region) = (tensor(mean), tensor(logvar), tensor(region));
+        let frames = clip_frames.map(|count| Frames::drawn(count, mean.dims()[1], self.seed, step));
+        let [mean, logvar, region] = [mean, logvar, region].map(|clip| match frames {
+            Some(frames) => frames.of_tensor(&clip),
+            None => clip,
+        });
+        let posterior = normal(mean.shape().num_elements(), mean.dims(), Draw::Posterior);
         let latents = (mean + (logvar * 0.5).exp() * posterior) * self.scaling_factor;
-        let [_, frames, ..] = latents.dims();
+        let [_, latent_frames, ..] = latents.dims();
         // 1.5 takes latent frames in pairs: the first is repeated, as upstream trains it.
-        let padding = frames.next_multiple_of(self.patch_frames) - frames;
+        let padding = latent_frames.next_multiple_of(self.patch_frames) - latent_frames;
         let padded = |x: Tensor<5>| {
             let first = x.clone().narrow(1, 0, 1);
             Tensor::cat([vec![first; padding], vec![x]].concat(), 1)
         };
         let latents = padded(latents);
         let noise = normal(latents.shape().num_elements(), latents.dims(), Draw::Noise);
-        let has_face = region.iter::<f32>().any(|covered| covered > 0.0);
-        let region = (has_face && in_region).then(|| padded(tensor(region)));
+        let has_face = region.clone().max().into_scalar::<f32>() > 0.0;
+        let region = (has_face && in_region).then(|| padded(region));
         let face = networks.identity.as_ref().and_then(|identity| {
             let alpha = networks.schedule.alphas_cumprod()[timestep];
             let frame = random::below(landmarks.len(), seed, step, position, Draw::Frame);
@@ -260,7 +279,7 @@ impl<'a> AdapterObjective<'a> {
             })
         });
         let text = Tensor::from_data(text, (device, DType::F32));
-        Ok(Sample { latents, noise, timestep, text, class_token_mask, features, region, face })
+        Ok(Sample { latents, frames, noise, timestep, text, class_token_mask, features, region, face })
     }
 }
 
@@ -305,7 +324,7 @@ impl Objective for AdapterObjective<'_> {
             .iter()
             .map(|&position| {
                 let (item, place) = (self.item(step, position, run.batch), self.place(step, position, run.batch));
-                self.sample(item, &place, networks)
+                self.sample(item, &place, self.clip_frames, networks)
             })
             .collect::<Result<Vec<_>, EngineError>>()?;
         networks.gradients(&samples, self.loss, &self.set)

@@ -57,6 +57,11 @@ pub trait StageData: Serialize {
     /// Sizes that are trained.
     fn sizes(&self) -> &[FrameSize];
 
+    /// Latent frames of a clip that are learnt at once, if not all.
+    fn clip_frames(&self) -> Option<usize> {
+        None
+    }
+
     /// Folder of the cache.
     fn cache(&self) -> &Path;
 
@@ -78,7 +83,12 @@ impl<D: StageData> StageConfig<D> {
             let (key, value) = ("data.most_bad", most_bad.to_string());
             return Err(TrainError::OutOfRange { key, value, rule: "be 0 to 1" });
         }
-        self.data.validate()
+        self.data.validate()?;
+        if let Some(frames) = self.data.clip_frames().filter(|_| self.loss.identity_weight > 0.0) {
+            let rule = "be left out where loss.identity_weight is above 0: a face is decoded from frames that follow each other";
+            return Err(TrainError::OutOfRange { key: "data.clip_frames", value: frames.to_string(), rule });
+        }
+        Ok(())
     }
 
     /// The memory that such a run needs on so many devices.

@@ -27,6 +27,10 @@ pub struct VideoData {
     pub image_share: f64,
     /// Frames of a clip that are trained: 4k + 1, from its start.
     pub frames: usize,
+    /// Latent frames of a clip that are learnt at once: evenly spaced ones, others in each step, at their places in time
+    /// **(ours)**; see [`Frames`](super::Frames). All if absent, which is what an adapter should see last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clip_frames: Option<usize>,
     /// Frames per second that are taken of clips of your own; 8 if absent, as CogVideoX was trained (1.5: 16).
     pub fps: Option<f64>,
     /// Sizes that are trained; each clip takes that of the nearest shape.
@@ -43,9 +47,12 @@ impl StageData for VideoData {
 
     fn validate(&self) -> Result<(), TrainError> {
         let out_of_range = |key, value: String, rule| Err(TrainError::OutOfRange { key, value, rule });
-        let Self { frames, fps, images, image_share, .. } = self;
+        let Self { frames, clip_frames, fps, images, image_share, .. } = self;
         if frames % 4 != 1 {
             return out_of_range("data.frames", frames.to_string(), "be 4k + 1, as 49");
+        }
+        if *clip_frames == Some(0) {
+            return out_of_range("data.clip_frames", "0".into(), "be 1 or more");
         }
         if let Some(fps) = fps.filter(|fps| !(0.1..=240.0).contains(fps)) {
             return out_of_range("data.fps", fps.to_string(), "be 0.1 to 240");
@@ -72,6 +79,10 @@ impl StageData for VideoData {
 
     fn sizes(&self) -> &[FrameSize] {
         &self.sizes
+    }
+
+    fn clip_frames(&self) -> Option<usize> {
+        self.clip_frames
     }
 
     fn cache(&self) -> &Path {

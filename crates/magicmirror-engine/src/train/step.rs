@@ -9,7 +9,7 @@ use magicmirror_models::diffusion::NoiseSchedule;
 use magicmirror_models::dit::{Dit, DitConfig, DitInput, Positions};
 
 use super::loss::{FaceTarget, IdentityLoss, LossConfig, NoiseLevel, each, velocity_loss};
-use super::{Losses, MicroBatch, ParameterSet, recompute};
+use super::{Frames, Losses, MicroBatch, ParameterSet, recompute};
 use crate::EngineError;
 
 /// One sample with everything drawn.
@@ -17,6 +17,8 @@ use crate::EngineError;
 pub struct Sample {
     /// Clean latents `[1, frames, channels, height, width]`, scaled, padding frames included.
     pub latents: Tensor<5>,
+    /// Which of a clip's latent frames these are; all if `None`.
+    pub frames: Option<Frames>,
     /// Noise of the same shape.
     pub noise: Tensor<5>,
     /// Training timestep.
@@ -71,7 +73,7 @@ impl Networks {
     /// When the samples' size does not divide into patches.
     ///
     /// # Panics
-    /// When the samples differ in size, or in their number of references.
+    /// When the samples differ in size, in their frames, or in their number of references.
     pub fn gradients(
         &self,
         samples: &[Sample],
@@ -153,8 +155,13 @@ impl Networks {
         let text = self.adapter.fuse(text, &mask, &conditions);
         let [_, frames, _, height, width] = noisy.dims();
         let DitConfig { patch_size, patch_size_t, .. } = self.dit_config;
+        let (all, shown) = samples[0].frames.map_or((frames, None), |shown| (shown.all(), Some(shown)));
+        let positions = Positions::new(&self.dit_config, all, height, width, &self.device)?;
         Ok(Inputs {
-            positions: Positions::new(&self.dit_config, frames, height, width, &self.device)?,
+            positions: match shown {
+                Some(shown) => shown.of_positions(positions),
+                None => positions,
+            },
             grid: [frames / patch_size_t.unwrap_or(1), height / patch_size, width / patch_size],
             timesteps: samples.iter().map(|sample| sample.timestep as f64).collect(),
             text,

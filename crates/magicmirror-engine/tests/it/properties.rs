@@ -57,6 +57,21 @@ fn the_same_request_gives_the_same_bytes_whatever_ran_between() {
     }
 }
 
+/// One step is linear in the velocity, so the scale must be, too.
+#[test]
+fn skip_guidance_leads_away_from_the_transformer_without_blocks() {
+    let (bench, model) = (Workbench::new(), tempfile::tempdir().unwrap());
+    let plain = Request { steps: Some(1), guidance: Some(1.0), ..tiny_model(model.path()) };
+    let skip = |scale| Request { skip_guidance: Some(scale), skip_blocks: vec![1], ..plain.clone() };
+    let runs = [("none", plain.clone()), ("once", skip(1.0)), ("twice", skip(2.0))];
+    let [none, once, twice] = runs.map(|(name, request)| bench.run(name, request));
+    assert_eq!(none.data("velocity_first_step"), twice.data("velocity_first_step"));
+    let [none, once, twice] = [none, once, twice].map(|values| values.tensor::<5>("latents"));
+    let (first, second) = (once.clone() - none, twice - once);
+    assert!(first.clone().abs().max().into_scalar::<f32>() > 1e-3, "it changes nothing");
+    assert_close("linear", second.into_data(), &first.into_data(), 1e-4);
+}
+
 #[test]
 fn an_adapter_without_modules_is_the_backbone() {
     let (bench, model) = (Workbench::new(), tempfile::tempdir().unwrap());

@@ -335,6 +335,7 @@ fn clips_and_images_train_together() {
             images: data.images,
             image_share: 0.5,
             frames: 5,
+            clip_frames: None,
             fps: None,
             sizes: data.sizes,
             cache: data.cache,
@@ -349,12 +350,13 @@ fn clips_and_images_train_together() {
     let clips = vec![weighted(Drawn { count: 4, frames: 5, broken: Vec::new() })];
     let images = vec![weighted(Drawn { count: 4, frames: 1, broken: Vec::new() })];
     let examples = mix(clips, images, config.data.image_share);
-    let train = |run: &str, stop, resume| {
+    let train_with = |config: &VideoConfig, run: &str, stop, resume| {
         let train = |control: &mut Control<'_>| {
-            train_stage(&config, &examples, &lab.path(run), resume, &[Device::flex()], control)
+            train_stage(config, &examples, &lab.path(run), resume, &[Device::flex()], control)
         };
-        stoppable(stop, train).unwrap()
+        stoppable(stop, train)
     };
+    let train = |run: &str, stop, resume| train_with(&config, run, stop, resume).unwrap();
     assert!(train("whole", None, false).complete);
     assert!(!train("parts", Some(1), false).complete);
     assert!(train("parts", None, true).complete);
@@ -363,6 +365,20 @@ fn clips_and_images_train_together() {
     assert_eq!(whole, parts);
     let last = |run: &str| lab.files(&format!("{run}/checkpoints/step-00000002")).into_values().collect::<Vec<_>>();
     assert!(last("whole") == last("parts"), "weights, moments, average or state differ");
+
+    // One of the two latent frames that five frames are.
+    let mut some = config.clone();
+    some.loss.identity_weight = 0.0;
+    assert!(train_with(&some, "all", None, false).unwrap().complete);
+    some.data.clip_frames = Some(1);
+    assert!(train_with(&some, "some", None, false).unwrap().complete);
+    assert!(last("some") != last("all"));
+    some.loss.identity_weight = 0.1;
+    let refused = train_with(&some, "refused", None, false);
+    assert!(
+        matches!(refused, Err(EngineError::Train(TrainError::OutOfRange { key: "data.clip_frames", .. }))),
+        "{refused:?}"
+    );
 }
 
 #[test]

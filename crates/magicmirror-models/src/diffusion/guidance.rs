@@ -1,5 +1,7 @@
 use std::f64::consts::PI;
 
+use burn::tensor::Tensor;
+
 /// Classifier-free guidance: how far to go from the unconditional prediction towards, and past, the conditional one.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Guidance {
@@ -28,8 +30,33 @@ impl Guidance {
     }
 }
 
+/// Guidance away from what the transformer predicts without some of its blocks: sharper, for one call more in each step.
+///
+/// Source: Spatiotemporal Skip Guidance with residual skip, arXiv 2411.18664, section 4.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SkipGuidance {
+    /// What is added is the difference times so much; at 0 there is no such guidance.
+    pub scale: f64,
+    /// The blocks left out, from 0.
+    pub blocks: Vec<usize>,
+}
+
+impl SkipGuidance {
+    /// Whether the worse prediction is needed at all.
+    pub fn is_active(&self) -> bool {
+        self.scale > 0.0
+    }
+
+    /// `velocity`, led away from `worse`: what is predicted without the blocks where `conditional` is with all.
+    pub fn apply(&self, velocity: Tensor<5>, conditional: Tensor<5>, worse: Tensor<5>) -> Tensor<5> {
+        velocity + (conditional - worse) * self.scale
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use burn::tensor::Device;
+
     use super::*;
 
     /// Values computed from the same expression with Python's `math`, g = 6, N = 50.
@@ -41,6 +68,14 @@ mod tests {
             let weight = guidance.weight(999 - 20 * i, 50);
             assert!((weight - expected).abs() < 0.006, "step {i}: {weight}, expected {expected}");
         }
+    }
+
+    #[test]
+    fn skip_guidance_leads_away_from_the_worse_prediction() {
+        let constant = |value: f32| Tensor::<5>::full([1; 5], value, &Device::flex());
+        let skip = SkipGuidance { scale: 2.0, blocks: vec![0] };
+        let led = skip.apply(constant(10.0), constant(3.0), constant(2.5)).into_scalar::<f32>();
+        assert!((led - 11.0).abs() < 1e-6, "{led}");
     }
 
     #[test]

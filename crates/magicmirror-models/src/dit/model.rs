@@ -61,10 +61,23 @@ impl Dit {
         conditioner: &dyn LayerConditioner,
         on_block: &mut dyn FnMut(usize) -> ControlFlow<()>,
     ) -> Option<Tensor<5>> {
+        self.forward_without(&[], input, conditioner, on_block)
+    }
+
+    /// As [`Self::forward`], but some blocks, numbered from 0, leave the tokens as they are: a worse model of the same kind.
+    pub fn forward_without(
+        &self,
+        skipped: &[usize],
+        input: DitInput<'_>,
+        conditioner: &dyn LayerConditioner,
+        on_block: &mut dyn FnMut(usize) -> ControlFlow<()>,
+    ) -> Option<Tensor<5>> {
         let grid = self.patch_embed.patch().grid(input.latents.dims());
         let (mut streams, context) = self.embed(input, conditioner);
         for (layer, block) in self.blocks.iter().enumerate() {
-            streams = block.forward(layer, streams, &context, conditioner);
+            if !skipped.contains(&layer) {
+                streams = block.forward(layer, streams, &context, conditioner);
+            }
             if on_block(layer + 1).is_break() {
                 return None;
             }

@@ -3,7 +3,7 @@ use std::ops::ControlFlow;
 use burn::tensor::{Device, Tensor};
 use magicmirror_models::dit::{Dit, DitConfig, DitInput, Positions, Unconditioned};
 use magicmirror_models::weights::{Checkpoint, Names, Precision};
-use magicmirror_testkit::{ONE_CALL, Values, assert_close, golden};
+use magicmirror_testkit::{ONE_CALL, Values, assert_close, golden, relative_error};
 
 fn load(case: &str) -> (DitConfig, Dit) {
     let folder = golden(case).join("transformer");
@@ -52,6 +52,33 @@ fn one_call_equals_diffusers() {
         let actual = velocity(&config, &dit, inputs.tensor("latents"), expected.tensor("prompt_embeds"), 517.0);
         assert_close(case, actual.into_data(), &expected.data("transformer_t517"), ONE_CALL);
     }
+}
+
+/// Without any block the tokens reach the last norm as they were embedded, and without the last it is another velocity.
+#[test]
+fn blocks_can_be_left_out() {
+    let (config, dit) = load("backbone/rope_ddim");
+    let inputs = Values::open("backbone/rope_ddim/inputs.safetensors");
+    let expected = Values::open("backbone/rope_ddim/expected.safetensors");
+    let latents: Tensor<5> = inputs.tensor("latents");
+    let [_, frames, _, height, width] = latents.dims();
+    let positions = Positions::new(&config, frames, height, width, &Device::flex()).unwrap();
+    let input = || DitInput {
+        latents: latents.clone(),
+        text: expected.tensor("prompt_embeds"),
+        timesteps: &[517.0],
+        positions: &positions,
+    };
+    let without = |skipped: &[usize]| {
+        dit.forward_without(skipped, input(), &Unconditioned, &mut |_| ControlFlow::Continue(())).unwrap()
+    };
+    let all: Vec<usize> = (0..config.num_layers).collect();
+    let (streams, context) = dit.embed(input(), &Unconditioned);
+    let grid = [frames, height / config.patch_size, width / config.patch_size];
+    assert_eq!(without(&all).into_data(), dit.project(streams.video, &context, grid).into_data());
+    assert_close("none", without(&[]).into_data(), &expected.data("transformer_t517"), ONE_CALL);
+    let last = without(&[config.num_layers - 1]);
+    assert!(relative_error(last.into_data(), &expected.data("transformer_t517")) > 1e-3);
 }
 
 #[test]

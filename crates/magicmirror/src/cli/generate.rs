@@ -59,12 +59,23 @@ pub(super) struct Generate {
     /// Vary the guidance over the steps, as the released 5B recipe does
     #[arg(long)]
     dynamic_guidance: bool,
+    /// Sharpen by guidance away from what the transformer predicts without --skip-blocks; a third call for each step, 1 is usual
+    /// [default: 0; without --backbone 1]
+    #[arg(long, value_name = "G", allow_negative_numbers = true)]
+    skip_guidance: Option<f64>,
+    /// Blocks of the transformer, from 0, as 6,7 [default without --backbone: 6,7]
+    #[arg(long, value_name = "BLOCKS", value_delimiter = ',')]
+    skip_blocks: Vec<usize>,
     /// Step rule; default: the one in `scheduler_config.json`
     #[arg(long)]
     scheduler: Option<Scheduler>,
     /// Seed of all noise
     #[arg(long, default_value_t = 0)]
     seed: u64,
+    /// Make N videos, with seeds SEED, SEED + 1, …, and keep the one whose faces are most like the photos by the adapter's
+    /// recogniser [default: 1; without --backbone 4]
+    #[arg(long, value_name = "N")]
+    candidates: Option<usize>,
     /// Weight of the identity's cross-attention [default: 1]
     #[arg(long, value_name = "S", allow_negative_numbers = true)]
     face_scale: Option<f64>,
@@ -134,11 +145,14 @@ impl Generate {
             steps: self.steps,
             guidance: self.guidance,
             dynamic_guidance: self.dynamic_guidance,
+            skip_guidance: self.skip_guidance,
+            skip_blocks: self.skip_blocks,
             method: self.scheduler.map(|scheduler| match scheduler {
                 Scheduler::Ddim => Method::Ddim,
                 Scheduler::Dpm => Method::Dpm,
             }),
             seed: self.seed,
+            candidates: self.candidates,
             face_scale: self.face_scale,
             fps: self.fps,
             tiling: self.vae_tiling.map(|tiling| match tiling {

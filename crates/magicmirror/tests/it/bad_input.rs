@@ -207,6 +207,7 @@ fn numbers_out_of_range() {
     let lab = Lab::new();
     let refused = |name, changes, says| case(name, changes, says);
     let v15 = golden("backbone/v15_ddim");
+    let other = golden("mobilefacenet_tiny.safetensors");
     let cases = [
         refused("height", &["--height", "30"], &["--height is 30", "multiple of 16", "hint: the nearest is 32"]),
         refused("width", &["--width", "0"], &["--width is 0", "hint: the nearest is 16"]),
@@ -232,6 +233,39 @@ fn numbers_out_of_range() {
         refused("guidance below 0", &["--guidance", "-1"], &["--guidance is -1", "0 to 100"]),
         refused("guidance infinite", &["--guidance", "inf"], &["--guidance is inf"]),
         refused("face scale", &["--face-scale", "-1"], &["--face-scale is -1", "0 to 10"]),
+        refused("candidates", &["--candidates", "0"], &["--candidates is 0", "1 to 100"]),
+        refused("candidates of nobody", &["--candidates", "2"], &["--candidates 2, but nobody", "--reference"]),
+        refused(
+            "candidates judged by another recogniser",
+            &[
+                "--candidates",
+                "2",
+                "--adapter",
+                "adapter",
+                "--identity",
+                "person.safetensors",
+                "--recogniser",
+                other.to_str().unwrap(),
+            ],
+            &["its vectors have 128 numbers, those of mobilefacenet have ", "--recogniser"],
+        ),
+        refused(
+            "candidates from one noise",
+            &[
+                "--candidates",
+                "2",
+                "--adapter",
+                "adapter",
+                "--identity",
+                "person.safetensors",
+                "--latents",
+                "n.safetensors",
+            ],
+            &["would start from the same noise"],
+        ),
+        refused("no such block", &["--skip-guidance", "1", "--skip-blocks", "1,99"], &["--skip-blocks is 99", "0 to "]),
+        refused("no block", &["--skip-guidance", "1"], &["--skip-guidance and --skip-blocks go together"]),
+        refused("blocks for nothing", &["--skip-blocks", "1"], &["--skip-guidance and --skip-blocks go together"]),
         refused("fps", &["--fps", "0"], &["--fps is 0"]),
         refused("fps below 0", &["--fps", "-8"], &["--fps is -8"]),
         refused("no prompt", &["--prompt", ""], &["the prompt is empty", "--prompt"]),

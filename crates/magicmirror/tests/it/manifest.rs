@@ -31,6 +31,28 @@ fn modified(lab: &Lab, name: &str) -> SystemTime {
     fs::metadata(lab.path(name)).unwrap().modified().unwrap()
 }
 
+/// The tiny model shows no faces, so of equals the first is kept; the line without a photo has nobody to be like.
+#[test]
+fn candidates_are_made_for_lines_with_photos() {
+    let lab = Lab::new();
+    write_set(&lab, &[SET[0], SET[2]]);
+    make(&lab, &[]);
+    let alone = fs::read(lab.path("out/set/a.gif")).unwrap();
+    let ran = make(&lab, &["--candidates", "2"]);
+    assert!(ran.stderr.contains("no face was found in any of 2 candidates: the first is kept"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("candidate 2 of 2"), "{}", ran.stderr);
+    assert!(alone == fs::read(lab.path("out/set/a.gif")).unwrap());
+    let report = lab.json("out/set/a.gif.json");
+    assert_eq!(report["candidates"], serde_json::json!([{"seed": 4, "likeness": 0.0}, {"seed": 5, "likeness": 0.0}]));
+    assert!(report["seconds"]["compare_faces"].as_f64().is_some());
+    assert_eq!(lab.json("out/set/c.gif.json").get("candidates"), None);
+
+    // What is left to make has no photos, but the set has.
+    fs::remove_file(lab.path("out/set/c.gif")).unwrap();
+    let ran = make(&lab, &["--candidates", "2"]);
+    assert!(ran.stderr.contains("1 videos made, 1 kept"), "{}", ran.stderr);
+}
+
 #[test]
 fn each_line_gives_the_video_that_it_would_give_alone() {
     let lab = Lab::new();

@@ -111,11 +111,24 @@ fn without_a_backbone_the_model_that_comes_with_the_program_draws_a_face() {
     }
     assert!(report["seconds"]["encode_identity"].as_f64().unwrap() > 0.0);
     assert_eq!(report["references"], json!(["astronaut.png"]));
+    assert_eq!((&settings["skip_guidance"], &settings["skip_blocks"]), (&json!(1.0), &json!([6, 7])));
     let faces = lab.run_well(&["identity", "faces", "out/me.png", "--json"]).stdout;
     let faces: Vec<Value> = serde_json::from_str(&faces).unwrap();
     assert_eq!(faces.len(), 1, "{faces:?}");
 
+    // The picture is the one that its seed alone gives, and there is none more like the photo.
+    let candidates = report["candidates"].as_array().unwrap();
+    let likeness: Vec<f64> = candidates.iter().map(|one| one["likeness"].as_f64().unwrap()).collect();
+    assert_eq!(candidates.iter().map(|one| one["seed"].as_u64().unwrap()).collect::<Vec<_>>(), [0, 1, 2, 3]);
+    let best = candidates.iter().find(|one| one["seed"] == settings["seed"]).unwrap()["likeness"].as_f64().unwrap();
+    assert!(best > 0.5 && likeness.iter().all(|&one| one <= best), "{candidates:?}");
+    let seed = settings["seed"].to_string();
+    run(&["--frames", "1", "--candidates", "1", "--seed", &seed, "--output", "out/again.png"]);
+    assert!(std::fs::read(lab.path("out/me.png")).unwrap() == std::fs::read(lab.path("out/again.png")).unwrap());
+    let again = lab.json("out/again.png.json");
+    assert_eq!((&again["settings"], again.get("candidates")), (settings, None));
+
     run(&["--steps", "1", "--output", "out/me.mp4"]);
     assert_eq!(lab.json("out/me.mp4.json")["settings"]["frames"], 17);
-    assert_eq!(lab.names_in("out"), ["me.mp4", "me.mp4.json", "me.png", "me.png.json"]);
+    assert_eq!(lab.names_in("out"), ["again.png", "again.png.json", "me.mp4", "me.mp4.json", "me.png", "me.png.json"]);
 }

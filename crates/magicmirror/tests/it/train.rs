@@ -222,10 +222,10 @@ guidance = 1.0
 fn every_row_of_the_ablation_is_trained_and_scored() {
     let lab = Lab::new();
     let size = ["--size", "48x32", "--reference-size", "64", "--frames", "5"];
-    let counts = ["--pairs", "7", "--clips", "4", "--identities", "20", "--validation", "0", "--test", "0.1"];
+    let counts = ["--pairs", "7", "--clips", "4", "--identities", "20", "--validation", "0.2", "--test", "0.1"];
     lab.run_well(&[&["data", "people", "--output", "people"], &size[..], &counts[..]].concat());
     let image = CONFIG.replace("batch = 2", "batch = 1").replace("checkpoint_every = 2", "checkpoint_every = 100");
-    let video = image.replace("images = [", "frames = 5\nclips = [");
+    let video = image.replace("images = [", "frames = 5\nclips = [").replace("1e-3", "5e-4");
     fs::write(lab.path("config.toml"), image).unwrap();
     fs::write(lab.path("video.toml"), video).unwrap();
     fs::write(lab.path("ablation.toml"), ABLATION).unwrap();
@@ -238,6 +238,20 @@ fn every_row_of_the_ablation_is_trained_and_scored() {
     {
         assert!(table.contains(&format!("| {row} | {stage} | {switches} | ")), "{row}: {table}");
     }
+    let row = |name: &str| {
+        let line = table.lines().find(|line| line.starts_with(&format!("| {name} | "))).unwrap();
+        line.split('|').map(|cell| cell.trim().to_owned()).collect::<Vec<_>>()
+    };
+    let losses: Vec<f64> = row("full")[6].split([' ', ',', '(', ')']).filter_map(|part| part.parse().ok()).collect();
+    assert_eq!(losses.len(), 6, "own photos' mean, lowest and highest, and another's: {table}");
+    assert!(losses.iter().all(|&loss| loss > 0.0), "{table}");
+    assert!(row("backbone")[6].is_empty() && row("backbone")[7].contains(" to "), "{table}");
+    let rate =
+        |run: &str| lab.json(&format!("ablation/{run}/run.json"))["config"]["optimiser"]["learning_rate"].clone();
+    assert_eq!(
+        (rate("A-0/video"), rate("full-0/image"), rate("full-0/video")),
+        (1e-3.into(), 1e-3.into(), 5e-4.into())
+    );
     let steps = |run: &str| lab.names_in(&format!("ablation/{run}/checkpoints"));
     assert_eq!(steps("full-2/image"), ["step-00000001"]);
     assert_eq!(steps("full-2/video"), ["step-00000001"]);
@@ -246,7 +260,7 @@ fn every_row_of_the_ablation_is_trained_and_scored() {
     let trained = |run: &str| fs::read(lab.path(&format!("ablation/{run}/video/model/model.safetensors"))).unwrap();
     assert!(trained("A-0") != trained("A-1"), "seeds differ");
     let results = lab.json("ablation/scores/results.json");
-    assert_eq!(results["videos"].as_array().unwrap().len(), 2 * (2 + 16));
+    assert_eq!(results["videos"].as_array().unwrap().len(), 2 * (2 + 1 + 16));
 
     let weights = lab.path("ablation/C-0/video/model/model.safetensors");
     let written = fs::metadata(&weights).unwrap().modified().unwrap();

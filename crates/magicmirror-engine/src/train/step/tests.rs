@@ -50,6 +50,7 @@ fn sample(networks: &Networks, frames: usize, seed: u64, region: bool, face: boo
         .then(|| Tensor::from_data(burn::tensor::TensorData::new(inside, [1, frames, 1, 6, 8]), &networks.device));
     let (latent_frames, frame) = FaceTarget::window(&identity.vae, 4 * (frames - 1));
     Sample {
+        frames: None,
         latents: random(shape, seed),
         noise: random(shape, seed + 1),
         timestep: 300 + 100 * seed as usize,
@@ -103,6 +104,20 @@ fn recomputed_gradients_equal_those_of_one_graph() {
     networks.recompute = false;
     let plain = networks.gradients(&samples, &config(0.5), &set).unwrap();
     assert_same(&parameters, recomputed, plain, 1e-5);
+}
+
+/// All frames are the clip; the same latents further on in it are at other places.
+#[test]
+fn frames_are_at_their_places_in_time() {
+    let (networks, set, _) = networks(AdapterConfig::tiny());
+    let loss = |frames: Option<Frames>| {
+        let sample = Sample { frames, ..sample(&networks, 2, 1, false, false) };
+        networks.gradients(&[sample], &config(0.0), &set).unwrap().losses.mean("loss").unwrap()
+    };
+    let of_six = |step| Some(Frames::drawn(2, 6, 1, step));
+    assert_eq!(loss(Some(Frames::whole(2))), loss(None));
+    let others: Vec<f64> = (0..8).map(|step| loss(of_six(step))).collect();
+    assert!(others.iter().any(|other| (other - loss(None)).abs() > 1e-6), "{others:?}");
 }
 
 /// With parts of the adapter switched off, and in one frame.
