@@ -10,7 +10,7 @@ use crate::event::Control;
 use crate::generate::Request;
 
 /// Steps that its scores in `assets/nano/README.md` are of.
-const STEPS: usize = 10;
+const STEPS: usize = 6;
 
 /// Guidance that its scores are of.
 const GUIDANCE: f64 = 2.0;
@@ -66,7 +66,7 @@ pub(crate) fn fill_in(request: &Request, control: &mut Control<'_>) -> Result<(R
         ));
     }
     control.warn(
-        "no --backbone given: using nano, the small model that comes with this program. It draws blurred synthetic heads \
+        "no --backbone given: using nano, the small model that comes with this program. It draws soft synthetic heads \
          at 96x144, with the skin and hair of the photo at best. For real videos give a CogVideoX checkpoint with --backbone",
     );
     let folder =

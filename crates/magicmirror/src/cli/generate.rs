@@ -50,7 +50,7 @@ pub(super) struct Generate {
     /// Frames of video, 4k + 1; default: what the checkpoint was trained for
     #[arg(long, value_name = "N")]
     frames: Option<usize>,
-    /// Sampling steps, 1 to 1000 [default: 50; without --backbone 10]
+    /// Sampling steps, 1 to 1000 [default: 50; without --backbone 6]
     #[arg(long, value_name = "N")]
     steps: Option<usize>,
     /// Guidance scale; at 1 or below the negative prompt is not used [default: 6; without --backbone 2]
