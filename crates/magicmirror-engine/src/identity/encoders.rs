@@ -82,11 +82,10 @@ impl Encoders {
         vision: Option<&str>,
         options: &FaceOptions,
     ) -> Result<Self, EngineError> {
-        let in_adapter = |name: &str| folder.map_or_else(|| PathBuf::from(name), |folder| folder.join(name));
         let recogniser = RecogniserSource::resolve(folder, recogniser, options)?;
         let vision = match (&options.vision, vision) {
             (Some(path), _) => path.clone(),
-            (None, Some(name)) => in_adapter(name),
+            (None, Some(name)) => beside_adapter(folder, name),
             (None, None) => {
                 return Err(EngineError::options(
                     "it is not known which vision encoder the adapter reads",
@@ -185,10 +184,9 @@ impl RecogniserSource {
     }
 
     fn resolve(folder: Option<&Path>, named: Option<&str>, options: &FaceOptions) -> Result<Self, EngineError> {
-        let in_adapter = |name: &str| folder.map_or_else(|| PathBuf::from(name), |folder| folder.join(name));
         match (&options.recogniser, named) {
             (Some(name), _) => Self::named(name, folder, |name| PathBuf::from(name)),
-            (None, Some(name)) => Self::named(name, folder, in_adapter),
+            (None, Some(name)) => Self::named(name, folder, |name| beside_adapter(folder, name)),
             (None, None) => Err(EngineError::options(
                 "it is not known which recogniser made the adapter's identity vectors",
                 "say which with --recogniser arcface, curricularface, dlib, mobilefacenet or a file",
@@ -240,6 +238,11 @@ impl RecogniserSource {
             )
         })
     }
+}
+
+/// What an adapter's configuration names lies in its folder.
+fn beside_adapter(folder: Option<&Path>, name: &str) -> PathBuf {
+    folder.map_or_else(|| PathBuf::from(name), |folder| folder.join(name))
 }
 
 /// dlib's recogniser.

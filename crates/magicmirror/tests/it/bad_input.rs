@@ -208,6 +208,7 @@ fn numbers_out_of_range() {
     let refused = |name, changes, says| case(name, changes, says);
     let v15 = golden("backbone/v15_ddim");
     let other = golden("mobilefacenet_tiny.safetensors");
+    let two = ["--candidates", "2", "--adapter", "adapter", "--identity", "person.safetensors"];
     let cases = [
         refused("height", &["--height", "30"], &["--height is 30", "multiple of 16", "hint: the nearest is 32"]),
         refused("width", &["--width", "0"], &["--width is 0", "hint: the nearest is 16"]),
@@ -237,30 +238,12 @@ fn numbers_out_of_range() {
         refused("candidates of nobody", &["--candidates", "2"], &["--candidates 2, but nobody", "--reference"]),
         refused(
             "candidates judged by another recogniser",
-            &[
-                "--candidates",
-                "2",
-                "--adapter",
-                "adapter",
-                "--identity",
-                "person.safetensors",
-                "--recogniser",
-                other.to_str().unwrap(),
-            ],
+            &[&two[..], &["--recogniser", other.to_str().unwrap()]].concat(),
             &["its vectors have 128 numbers, those of mobilefacenet have ", "--recogniser"],
         ),
         refused(
             "candidates from one noise",
-            &[
-                "--candidates",
-                "2",
-                "--adapter",
-                "adapter",
-                "--identity",
-                "person.safetensors",
-                "--latents",
-                "n.safetensors",
-            ],
+            &[&two[..], &["--latents", "n.safetensors"]].concat(),
             &["would start from the same noise"],
         ),
         refused("no such block", &["--skip-guidance", "1", "--skip-blocks", "1,99"], &["--skip-blocks is 99", "0 to "]),
