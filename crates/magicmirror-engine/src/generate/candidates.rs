@@ -22,11 +22,16 @@ use crate::identity::{FaceOptions, RecogniserSource, embed_largest_face, load_de
 /// How many videos may be made for one.
 const CANDIDATES: RangeInclusive<usize> = 1..=100;
 
+/// The likeness of a frame without a face, the least there is.
+const NO_FACE: f64 = -1.0;
+
 /// A candidate's seed and likeness.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub(super) struct Judged {
     seed: u64,
-    /// Mean cosine of its faces to the mean of the photos' vectors; a frame without a face counts 0.
+    /// Mean cosine of its faces to the mean of the photos' vectors, all seen from [`Recogniser::mean`], over the half of the
+    /// frames where it is greatest: faces that look away are less like any photo, so the whole mean would be for people who
+    /// keep still. A frame without a face counts −1, as unlike as can be.
     likeness: f64,
 }
 
@@ -114,15 +119,26 @@ impl<'a> Judge<'a> {
 
     /// See [`Judged::likeness`]. Frames are `[frames, 3, height, width]` in 0..=1, of which every `stride`th is looked at.
     fn likeness(&self, frames: &Tensor<4>, stride: usize, person: &FaceFeatures) -> f64 {
-        let person = person.id_embeds.clone().mean_dim(0);
+        let seen_from_mean = |vector: Tensor<2>| match self.recogniser.mean() {
+            Some(mean) => vector - Tensor::<1>::from_data(mean, self.device).unsqueeze(),
+            None => vector,
+        };
+        let person = seen_from_mean(person.id_embeds.clone().mean_dim(0));
         let looked_at = (0..frames.dims()[0]).step_by(stride).map(|index| frames.clone().narrow(0, index, 1));
         let images = rgb_from_frames(Tensor::cat(looked_at.collect(), 0));
         let cosine = |image| {
             let face = embed_largest_face(image, &self.detector, &self.recogniser, self.device)?;
-            Some(cosine(face, person.clone()))
+            Some(cosine(seen_from_mean(face), person.clone()))
         };
-        images.iter().filter_map(cosine).sum::<f64>() / images.len() as f64
+        mean_of_better_half(images.iter().map(|image| cosine(image).unwrap_or(NO_FACE)).collect())
     }
+}
+
+/// The middle one of an odd number counts.
+fn mean_of_better_half(mut values: Vec<f64>) -> f64 {
+    values.sort_by(|a, b| b.total_cmp(a));
+    values.truncate(values.len().div_ceil(2));
+    values.iter().sum::<f64>() / values.len() as f64
 }
 
 fn cosine(a: Tensor<2>, b: Tensor<2>) -> f64 {
@@ -168,10 +184,22 @@ impl Run<'_> {
 }
 
 fn tell(judged: &[Judged], chosen: usize, control: &mut Control<'_>) {
-    if judged.iter().all(|one| one.likeness == 0.0) {
+    if judged.iter().all(|one| one.likeness <= NO_FACE) {
         control.warn(format!("no face was found in any of {} candidates: the first is kept", judged.len()));
         return;
     }
     let all: Vec<String> = judged.iter().map(|one| format!("{} {:.3}", one.seed, one.likeness)).collect();
     control.emit(Event::Note(format!("seed {} is most like the photos ({})", judged[chosen].seed, all.join(", "))));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_that_look_away_do_not_count() {
+        assert!((mean_of_better_half(vec![0.3, NO_FACE, 0.5, 0.1]) - 0.4).abs() < 1e-12);
+        assert!((mean_of_better_half(vec![NO_FACE, 0.6, 0.0]) - 0.3).abs() < 1e-12);
+        assert!((mean_of_better_half(vec![NO_FACE]) - NO_FACE).abs() < 1e-12);
+    }
 }

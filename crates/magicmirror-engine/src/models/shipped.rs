@@ -10,7 +10,7 @@ use crate::event::Control;
 use crate::generate::Request;
 
 /// Steps that its scores in `assets/nano/README.md` are of.
-const STEPS: usize = 6;
+const STEPS: usize = 4;
 
 /// Guidance that its scores are of.
 const GUIDANCE: f64 = 2.0;
@@ -20,7 +20,7 @@ const SKIP_GUIDANCE: f64 = 1.0;
 const SKIP_BLOCKS: [usize; 2] = [6, 7];
 
 /// Videos of which the one most like the photos is kept, for its scores.
-const CANDIDATES: usize = 4;
+const CANDIDATES: usize = 6;
 
 /// The adapter's folder beside the parts of the backbone.
 const ADAPTER: &str = "adapter";

@@ -23,6 +23,20 @@ pub const CHIP_SIZE: usize = 150;
 /// Numbers in a descriptor.
 pub const DESCRIPTOR_SIZE: usize = 128;
 
+/// Mean descriptor of 280 people who do not exist, men and women of all ages, three pictures each: what `recognise_people
+/// --identities 280 --pictures 3 --groups man,woman,elderly_man,elderly_woman,boy,girl,baby --first 6000000 --mean yes` prints.
+pub const MEAN_DESCRIPTOR: [f32; DESCRIPTOR_SIZE] = [
+    -0.111, 0.091, 0.022, -0.064, -0.086, -0.031, -0.024, -0.106, 0.118, -0.114, 0.239, -0.075, -0.225, -0.06, -0.034,
+    0.188, -0.123, -0.138, -0.105, -0.038, 0.002, 0.008, -0.019, 0.057, -0.068, -0.295, -0.092, -0.065, 0.029, -0.037,
+    0.005, 0.063, -0.176, -0.036, 0.026, 0.067, -0.057, -0.063, 0.188, 0.014, -0.189, -0.014, 0.035, 0.263, 0.138,
+    0.002, 0.046, -0.061, 0.068, -0.217, 0.016, 0.148, 0.11, 0.083, -0.011, -0.143, 0.043, 0.134, -0.211, 0.022, 0.069,
+    -0.066, -0.058, -0.051, 0.231, 0.143, -0.128, -0.161, 0.198, -0.145, -0.024, 0.052, -0.134, -0.177, -0.242, 0.039,
+    0.361, 0.119, -0.136, 0.018, -0.071, -0.015, 0.022, 0.065, -0.067, -0.006, -0.063, 0.017, 0.196, -0.041, -0.018,
+    0.204, 0.01, -0.032, 0.026, 0.036, -0.041, -0.015, -0.093, 0.012, -0.001, -0.117, -0.001, 0.08, -0.16, 0.18,
+    -0.004, 0.015, -0.03, 0.029, -0.077, -0.042, 0.153, -0.196, 0.202, 0.166, 0.052, 0.123, 0.087, 0.095, -0.006,
+    -0.041, -0.156, -0.096, 0.053, -0.026, 0.048, 0.042,
+];
+
 /// What the network subtracts from red, green, blue before it divides by 256 (`input_rgb_image_sized`).
 const MEANS: [f32; 3] = [122.782, 117.001, 104.298];
 /// Width of each block, from the input on, and whether it halves the resolution.

@@ -88,6 +88,16 @@ impl Recogniser {
         }
     }
 
+    /// The mean of many people's embeddings, where it is far from zero. What all faces have in common is most of a cosine
+    /// then, and does not say whose face it is: of drawn people dlib's cosine is .97 for the same and .89 for different ones,
+    /// .72 and .00 from the mean on, and the area under the ROC curve .991 and .993 (`recognise_people`).
+    pub fn mean(&self) -> Option<&'static [f32]> {
+        match self {
+            Self::Dlib(_) => Some(&dlib::MEAN_DESCRIPTOR),
+            Self::ArcFace(_) | Self::CurricularFace(_) | Self::MobileFaceNet(_) => None,
+        }
+    }
+
     /// The embeddings as the network puts them out, not normalised. Gradients flow to the chips.
     ///
     /// # Shapes

@@ -226,6 +226,17 @@ fn dlib_agrees_with_dlib() {
     assert!(distance < 0.01, "{distance} from dlib's descriptor");
 }
 
+/// What `Recogniser::mean` is for: most of a stranger's vector, too, is what all faces have in common.
+#[test]
+fn a_face_is_mostly_dlibs_mean() {
+    let net = Recogniser::load(&asset("face/dlib_resnet.safetensors"), &Device::flex()).unwrap();
+    let mean = Tensor::<1>::from_data(net.mean().unwrap(), &Device::flex());
+    let face = Values::open("faces_astronaut.safetensors").tensor::<1>("dlib.descriptor");
+    let dot = |a: &Tensor<1>, b: &Tensor<1>| (a.clone() * b.clone()).sum().into_scalar::<f32>();
+    let cosine = dot(&mean, &face) / (dot(&mean, &mean) * dot(&face, &face)).sqrt();
+    assert!(cosine > 0.75 && cosine < 0.95, "{cosine}");
+}
+
 /// An integer in dlib's format.
 fn dlib_integer(value: usize) -> Vec<u8> {
     let bytes = value.to_le_bytes();

@@ -50,7 +50,7 @@ pub(super) struct Generate {
     /// Frames of video, 4k + 1; default: what the checkpoint was trained for
     #[arg(long, value_name = "N")]
     frames: Option<usize>,
-    /// Sampling steps, 1 to 1000 [default: 50; without --backbone 6]
+    /// Sampling steps, 1 to 1000 [default: 50; without --backbone 4]
     #[arg(long, value_name = "N")]
     steps: Option<usize>,
     /// Guidance scale; at 1 or below the negative prompt is not used [default: 6; without --backbone 2]
@@ -73,7 +73,7 @@ pub(super) struct Generate {
     #[arg(long, default_value_t = 0)]
     seed: u64,
     /// Make N videos, with seeds SEED, SEED + 1, …, and keep the one whose faces are most like the photos by the adapter's
-    /// recogniser [default: 1; without --backbone 4]
+    /// recogniser [default: 1; without --backbone 6]
     #[arg(long, value_name = "N")]
     candidates: Option<usize>,
     /// Weight of the identity's cross-attention [default: 1]

@@ -43,7 +43,7 @@ fn candidates_are_made_for_lines_with_photos() {
     assert!(ran.stderr.contains("candidate 2 of 2"), "{}", ran.stderr);
     assert!(alone == fs::read(lab.path("out/set/a.gif")).unwrap());
     let report = lab.json("out/set/a.gif.json");
-    assert_eq!(report["candidates"], serde_json::json!([{"seed": 4, "likeness": 0.0}, {"seed": 5, "likeness": 0.0}]));
+    assert_eq!(report["candidates"], serde_json::json!([{"seed": 4, "likeness": -1.0}, {"seed": 5, "likeness": -1.0}]));
     assert!(report["seconds"]["compare_faces"].as_f64().is_some());
     assert_eq!(lab.json("out/set/c.gif.json").get("candidates"), None);
 
