@@ -1,8 +1,8 @@
 """Starts an adapter so that its recogniser's vectors come in whitened: whiten.py CACHE ADAPTER
 
 Most of a vector of dlib's recogniser is what all faces have in common, which drowns the person in a fresh adapter's first layer. CACHE is
-the folder of a run's `data.cache` with the faces of its photos; the first layer of ADAPTER's identity branch is multiplied with what
-whitens their vectors, in the file, so that the network is the same afterwards. Needs numpy and safetensors.
+the folder of a run's `data.cache` with the faces of its photos; what whitens their vectors is multiplied into the
+first layer of ADAPTER's identity branch, so that an adapter is read as before. Needs numpy and safetensors.
 """
 
 import sys
@@ -32,5 +32,7 @@ weights = load_file(path)
 matrix = weights[f"{NAME}.weight"] @ whitening
 weights[f"{NAME}.weight"] = matrix.astype(numpy.float32)
 weights[f"{NAME}.bias"] = (weights[f"{NAME}.bias"] - matrix @ mean).astype(numpy.float32)
-save_file(weights, path, metadata={"format": "pt"})
+aside = path.with_suffix(".partial")
+save_file(weights, aside, metadata={"format": "pt"})
+aside.rename(path)
 print(f"whitened by {len(vectors)} vectors")

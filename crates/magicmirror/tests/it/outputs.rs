@@ -121,7 +121,8 @@ fn without_a_backbone_the_model_that_comes_with_the_program_draws_a_face() {
     let seeds = candidates.iter().map(|one| one["seed"].as_u64().unwrap());
     assert_eq!(seeds.collect::<Vec<_>>(), [0, 1, 2, 3, 4, 5]);
     let best = candidates.iter().find(|one| one["seed"] == settings["seed"]).unwrap()["likeness"].as_f64().unwrap();
-    assert!(best > 0.0 && likeness.iter().all(|&one| one <= best), "{candidates:?}");
+    // Of strangers it is about 0.
+    assert!(best > 0.1 && likeness.iter().all(|&one| one <= best), "{candidates:?}");
     let seed = settings["seed"].to_string();
     run(&["--frames", "1", "--candidates", "1", "--seed", &seed, "--output", "out/again.png"]);
     assert!(std::fs::read(lab.path("out/me.png")).unwrap() == std::fs::read(lab.path("out/again.png")).unwrap());
