@@ -44,6 +44,7 @@ mod survey;
 mod tensorboard;
 mod vae;
 mod validation;
+mod whitening;
 mod window;
 
 pub use backbone::{BackboneData, BackboneTraining, train_backbone};

@@ -16,7 +16,7 @@ const STEPS: usize = 4;
 const GUIDANCE: f64 = 2.0;
 
 /// Guidance away from the transformer without some blocks that its scores are of.
-const SKIP_GUIDANCE: f64 = 1.0;
+const SKIP_GUIDANCE: f64 = 0.75;
 const SKIP_BLOCKS: [usize; 2] = [6, 7];
 
 /// Videos of which the one most like the photos is kept, for its scores.

@@ -22,6 +22,7 @@ use super::stage::{StageConfig, StageData};
 use super::step::{Networks, Sample};
 use super::survey::Skipped;
 use super::validation::{ValidationConfig, render};
+use super::whitening::Whitening;
 use super::{Examples, FrameSize, MicroBatch, Objective, Parameter, ParameterSet, RunConfig, TrainError};
 use crate::EngineError;
 use crate::backbone::{Backbone, Part};
@@ -89,6 +90,9 @@ pub struct WeightedExamples {
 
 /// Held-out examples of each data set that a validation computes the loss of.
 const VALIDATED: usize = 64;
+
+/// People by whose vectors those of the identity term are whitened.
+const WHITENED: usize = 4096;
 
 /// Where a sample stands, and what is decided about it.
 struct Place {
@@ -166,8 +170,10 @@ impl<'a> AdapterObjective<'a> {
             }
             sources.push((total, items));
         }
-        let (networks, set, initial) =
-            control.stage(Stage::LoadTransformer, 0.0, |_| load(&backbone, model, loss, &encoders, devices))?;
+        let whitened = loss.identity_weight > 0.0 && loss.identity_whitened;
+        let people = if whitened { people(&sources, &cache)? } else { Vec::new() };
+        let (networks, set, initial) = control
+            .stage(Stage::LoadTransformer, 0.0, |_| load(&backbone, model, loss, &encoders, &people, devices))?;
         Ok(Self {
             model,
             loss,
@@ -271,12 +277,16 @@ impl<'a> AdapterObjective<'a> {
             let frame = random::below(landmarks.len(), seed, step, position, Draw::Frame);
             let landmarks = landmarks[frame].filter(|_| alpha >= self.loss.identity_min_alpha)?;
             let (window, frame) = FaceTarget::window(&identity.vae, frame);
-            Some(FaceTarget {
+            let target = FaceTarget {
                 latent_frames: window.start + padding..window.end + padding,
                 frame,
                 landmarks,
-                embedding: mean_direction(features.id_embeds.clone()),
-            })
+                mirrored: false,
+                embeddings: features.id_embeds.clone(),
+            };
+            let jitter = self.loss.identity_jitter;
+            let normal = || random::normal(11, seed, step, position, Draw::Jitter);
+            Some(if jitter > 0.0 { target.moved(jitter, &normal()) } else { target })
         });
         let text = Tensor::from_data(text, (device, DType::F32));
         Ok(Sample { latents, frames, noise, timestep, text, class_token_mask, features, region, face })
@@ -372,12 +382,24 @@ impl Objective for AdapterObjective<'_> {
     }
 }
 
+/// The recogniser's vectors of up to [`WHITENED`] examples' first photos, evenly from all.
+fn people(sources: &[(f64, Vec<Item>)], cache: &Cache) -> Result<Vec<Vec<f32>>, EngineError> {
+    let faces: Vec<_> = sources.iter().flat_map(|(_, items)| items).filter_map(|item| item.faces.first()).collect();
+    let every = faces.len().div_ceil(WHITENED).max(1);
+    let vector = |key: &CacheKey| -> Result<Vec<f32>, EngineError> {
+        let [vector] = cache.get(key, ["id_embeds"])?;
+        Ok(vector.iter().collect())
+    };
+    faces.into_iter().step_by(every).map(vector).collect()
+}
+
 /// The networks of each device, and the adapter's parameters.
 fn load(
     backbone: &Backbone,
     model: &ModelConfig,
     loss: &LossConfig,
     encoders: &Encoders,
+    people: &[Vec<f32>],
     devices: &[Device],
 ) -> Result<(Vec<Networks>, ParameterSet, Vec<Parameter>), EngineError> {
     let precision: Precision = model.dtype.into();
@@ -393,7 +415,15 @@ fn load(
             let (decoder, _) =
                 weights.load(VaeDecoder::NAMES, precision, &device, |params| VaeDecoder::new(&backbone.vae, params))?;
             let recogniser = encoders.load_recogniser(&device)?;
-            Some(IdentityLoss { decoder: decoder.no_grad(), vae: backbone.vae.clone(), recogniser })
+            let whitening = match people {
+                [] => None,
+                people => Some(Whitening::of(people, &device).ok_or(TrainError::OutOfRange {
+                    key: "loss.identity_whitened",
+                    value: true.to_string(),
+                    rule: "be left out where all photos show the same face",
+                })?),
+            };
+            Some(IdentityLoss { decoder: decoder.no_grad(), vae: backbone.vae.clone(), recogniser, whitening })
         } else {
             None
         };
@@ -445,12 +475,6 @@ fn check_sizes(backbone: &Backbone, sizes: &[FrameSize]) -> Result<(), EngineErr
         return Err(TrainError::OutOfRange { key: "data.sizes", value: "[]".into(), rule: "name at least one" }.into());
     }
     Ok(())
-}
-
-/// Mean of the embeddings' directions, `[1, E]`.
-fn mean_direction(embeddings: Tensor<2>) -> Tensor<2> {
-    let norm = (embeddings.clone() * embeddings.clone()).sum_dim(1).sqrt().clamp_min(1e-12);
-    (embeddings / norm).mean_dim(0)
 }
 
 /// Copies a file or a folder of files, where there is one and not yet a copy.

@@ -24,6 +24,8 @@ pub enum Draw {
     Crop = 7,
     /// Whether a condition is left out.
     Dropout = 8,
+    /// How the identity loss moves a face.
+    Jitter = 9,
 }
 
 /// The generator of one kind of draw for one sample.

@@ -60,7 +60,7 @@ pub(super) struct Generate {
     #[arg(long)]
     dynamic_guidance: bool,
     /// Sharpen by guidance away from what the transformer predicts without --skip-blocks; a third call for each step, 1 is usual
-    /// [default: 0; without --backbone 1]
+    /// [default: 0; without --backbone 0.75]
     #[arg(long, value_name = "G", allow_negative_numbers = true)]
     skip_guidance: Option<f64>,
     /// Blocks of the transformer, from 0, as 6,7 [default without --backbone: 6,7]

@@ -110,7 +110,7 @@ fn without_a_backbone_the_model_that_comes_with_the_program_draws_a_face() {
     }
     assert!(report["seconds"]["encode_identity"].as_f64().unwrap() > 0.0);
     assert_eq!(report["references"], json!(["astronaut.png"]));
-    assert_eq!((&settings["skip_guidance"], &settings["skip_blocks"]), (&json!(1.0), &json!([6, 7])));
+    assert_eq!((&settings["skip_guidance"], &settings["skip_blocks"]), (&json!(0.75), &json!([6, 7])));
     let faces = lab.run_well(&["identity", "faces", "out/me.png", "--json"]).stdout;
     let faces: Vec<Value> = serde_json::from_str(&faces).unwrap();
     assert_eq!(faces.len(), 1, "{faces:?}");

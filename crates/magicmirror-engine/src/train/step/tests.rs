@@ -32,7 +32,7 @@ fn networks(config: AdapterConfig) -> (Networks, ParameterSet, Vec<Parameter>) {
     let decoder = initialise(3, &device, |params| VaeDecoder::new(&vae, params)).0.no_grad();
     let recogniser = Recogniser::load(&golden("mobilefacenet_tiny.safetensors"), &device).unwrap();
     let schedule = NoiseSchedule::new(&SchedulerConfig::default()).unwrap();
-    let identity = Some(IdentityLoss { decoder, vae, recogniser });
+    let identity = Some(IdentityLoss { decoder, vae, recogniser, whitening: None });
     (Networks { dit, dit_config, schedule, adapter, identity, recompute: true, device }, set, parameters)
 }
 
@@ -66,7 +66,8 @@ fn sample(networks: &Networks, frames: usize, seed: u64, region: bool, face: boo
             latent_frames,
             frame,
             landmarks: [[20.0, 18.0], [41.0, 17.0], [31.0, 28.0], [23.0, 36.0], [40.0, 35.0]],
-            embedding: random([1, identity.recogniser.embedding_size()], seed + 6),
+            mirrored: false,
+            embeddings: random([1, identity.recogniser.embedding_size()], seed + 6),
         }),
     }
 }
@@ -236,6 +237,30 @@ fn the_identity_term_decodes_a_square_around_the_face() {
     face.landmarks = face.landmarks.map(|[x, y]| [x - 8.0, y]);
     let alone = each(&identity.forward(alone, &face, 0).unwrap())[0];
     assert!((alone - each(&loss)[0]).abs() < 1e-6);
+}
+
+#[test]
+fn a_moved_face_is_seen_elsewhere_or_mirrored() {
+    let (networks, ..) = networks(AdapterConfig::tiny());
+    let identity = networks.identity.as_ref().unwrap();
+    let face = sample(&networks, 1, 1, false, true).face.unwrap();
+    let latents = random([1, 1, 8, 6, 8], 7);
+    let value = |face: &FaceTarget| each(&identity.forward(latents.clone(), face, 0).unwrap())[0];
+    let moved = |normal: [f32; 11]| face.clone().moved(0.1, &normal);
+    let still = value(&face);
+    assert_eq!(value(&moved([0.0; 11])).to_bits(), still.to_bits());
+    // Twice a tenth of the distance between eyes 21 pixels and one apart.
+    let right = moved([2.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
+    assert!(
+        (right.landmarks[0][0] - 20.0 - 0.2 * 442f32.sqrt()).abs() < 1e-5
+            && right.landmarks[1..] == face.landmarks[1..]
+    );
+    let mirrored = moved([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0]);
+    assert!(!right.mirrored && mirrored.mirrored && mirrored.landmarks == face.landmarks);
+    for face in [right, mirrored] {
+        assert!((value(&face) - still).abs() > 1e-4);
+        check(latents.clone(), 1e-3, |x| identity.forward(x, &face, 0).unwrap());
+    }
 }
 
 /// diffusers' trainer compares x̂₀ with x₀ and weights by 1/(1 − ᾱ).
