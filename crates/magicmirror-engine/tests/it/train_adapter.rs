@@ -284,7 +284,6 @@ fn a_stopped_run_goes_on_bit_for_bit_and_two_devices_equal_one() {
     assert!(last("whole") == last("parts"), "weights, moments, average or state differ");
     assert_eq!(metrics(&lab.path("whole")), metrics(&lab.path("parts")));
 
-    // Whitening by five people magnifies what rounding differs in.
     lab.image("one", &plain, false, 1).unwrap();
     lab.image("two", &plain, false, 2).unwrap();
     for (one, two) in metrics(&lab.path("one")).iter().zip(metrics(&lab.path("two"))) {
