@@ -270,9 +270,11 @@ fn the_loss_of_held_out_people_tells_their_own_photos_from_others() {
 #[test]
 fn a_stopped_run_goes_on_bit_for_bit_and_two_devices_equal_one() {
     let lab = Lab::new();
-    let plain = lab.config(4);
-    let mut config = plain.clone();
+    let mut config = lab.config(4);
     (config.loss.identity_whitened, config.loss.identity_jitter) = (true, 0.1);
+    // AdamW's first steps are as long for a gradient of 1e-9 as for one of 1, and turn where its sign does: sums in another order
+    // would show in the second step. With this they are as small as the gradient.
+    config.optimiser.epsilon = 1e-3;
     lab.image("whole", &config, false, 1).unwrap();
     let drawn = || Drawn { count: 6, frames: 1, broken: vec![4] };
     lab.image_of("parts", &config, false, 1, drawn(), Some(3)).unwrap();
@@ -284,9 +286,8 @@ fn a_stopped_run_goes_on_bit_for_bit_and_two_devices_equal_one() {
     assert!(last("whole") == last("parts"), "weights, moments, average or state differ");
     assert_eq!(metrics(&lab.path("whole")), metrics(&lab.path("parts")));
 
-    lab.image("one", &plain, false, 1).unwrap();
-    lab.image("two", &plain, false, 2).unwrap();
-    for (one, two) in metrics(&lab.path("one")).iter().zip(metrics(&lab.path("two"))) {
+    lab.image("two", &config, false, 2).unwrap();
+    for (one, two) in metrics(&lab.path("whole")).iter().zip(metrics(&lab.path("two"))) {
         for name in ["loss", "gradient_norm"] {
             let (one, two) = (one[name].as_f64().unwrap(), two[name].as_f64().unwrap());
             assert!((one - two).abs() <= 1e-5 * one.abs(), "{name}: {one} and {two}");
