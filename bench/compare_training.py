@@ -3,7 +3,8 @@
 Usage: python compare_training.py FOLDER [--steps 12 --threads 2 --rows vae pictures clips mid]
 
 FOLDER receives a few drawn people and the runs. Both sides make whole steps in f32: forward and backward passes of all
-micro-batches, clipping, AdamW, Muon where the configuration has it, and the moving average. Batches, sizes and losses are those of configs/nano-*.toml; `mid` is a
+micro-batches, clipping, AdamW, Muon where the configuration has it, and the moving average. PyTorch has the threads in one process,
+MagicMirror one replica a thread, as the configurations recommend. Batches, sizes and losses are those of configs/nano-*.toml; `mid` is a
 transformer of 12 blocks of 12 heads with a text encoder of 8 layers. PyTorch's data is in memory and drawn; MagicMirror's is read
 as when training. A rate is the batch by the median step, the first two steps left out. Prints a Markdown table.
 The machine must be idle: PyTorch's threads wait for each other in busy loops, and where another program takes one of their cores
@@ -98,7 +99,7 @@ class Lab:
         run = {"steps": self.steps, "checkpoint_every": self.steps, "validate_every": 0, **(run or {})}
         settings = settings | {"data.folder": self.people} | {f"run.{key}": value for key, value in run.items()}
         flags = [item for key, value in settings.items() for item in ("--set", f"{key}={toml(value)}")]
-        self.program("train", kind, "--config", config, "--run", run_folder, "--device", "cpu", *flags)
+        self.program("train", kind, "--config", config, "--run", run_folder, "--device", ",".join(["cpu"] * self.threads), *flags)
         lines = (run_folder / "metrics.jsonl").read_text().splitlines()
         return [line["seconds"] for line in map(json.loads, lines) if "seconds" in line]
 

@@ -13,7 +13,7 @@ use crate::generate::Request;
 const STEPS: usize = 4;
 
 /// Guidance that its scores are of.
-const GUIDANCE: f64 = 2.0;
+const GUIDANCE: f64 = 2.5;
 
 /// Guidance away from the transformer without some blocks that its scores are of.
 const SKIP_GUIDANCE: f64 = 0.75;

@@ -53,7 +53,7 @@ pub(super) struct Generate {
     /// Sampling steps, 1 to 1000 [default: 50; without --backbone 4]
     #[arg(long, value_name = "N")]
     steps: Option<usize>,
-    /// Guidance scale; at 1 or below the negative prompt is not used [default: 6; without --backbone 2]
+    /// Guidance scale; at 1 or below the negative prompt is not used [default: 6; without --backbone 2.5]
     #[arg(long, value_name = "G", allow_negative_numbers = true)]
     guidance: Option<f64>,
     /// Vary the guidance over the steps, as the released 5B recipe does

@@ -104,7 +104,7 @@ fn without_a_backbone_the_model_that_comes_with_the_program_draws_a_face() {
     run(&["--frames", "1", "--output", "out/me.png"]);
     let report = lab.json("out/me.png.json");
     let settings = &report["settings"];
-    for (key, expected) in [("height", json!(144)), ("width", json!(96)), ("steps", json!(4)), ("guidance", json!(2.0))]
+    for (key, expected) in [("height", json!(144)), ("width", json!(96)), ("steps", json!(4)), ("guidance", json!(2.5))]
     {
         assert_eq!(settings[key], expected, "{key}");
     }
