@@ -328,7 +328,7 @@ fn describe(config: &Ablation, folder: &Path, results: &Results) -> String {
     );
     let gaps: Vec<String> = results.settings.recognisers.iter().map(|name| format!("{name}_gap")).collect();
     let mut columns: Vec<&str> = gaps.iter().map(String::as_str).collect();
-    columns.extend(["fm_inter", "face_found", "backdrop_colour"]);
+    columns.extend(["fm_inter", "face_found", "backdrop_colour", "action"]);
     let judge = gaps.last().map_or("dlib_gap", String::as_str);
     let _ = writeln!(
         text,

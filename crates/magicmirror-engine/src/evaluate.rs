@@ -4,6 +4,7 @@
 //! embedded in `faces`, compared in `identity`, their motion measured in `motion`; metrics with networks of their own
 //! implement [`metric::Metric`].
 
+mod action;
 mod backdrop;
 mod cache;
 mod clip_score;

@@ -11,7 +11,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::graph::SceneGraph;
-use crate::motion::{CameraMove, Facing};
+use crate::motion::{Action, CameraMove, Facing};
 use crate::scene::{Group, NamedColour, Place};
 
 /// A caption; the seed chooses the words.
@@ -44,6 +44,33 @@ pub fn backdrop_colour(prompt: &str) -> Option<NamedColour> {
         let phrases = phrases::place(Place::Plain(colour));
         phrases.iter().any(|phrase| prompt.contains(&coloured(phrase, colour)))
     })
+}
+
+/// The action that a prompt asks for in the words of a [`caption`].
+///
+/// # Examples
+/// ```
+/// use magicmirror_people::{captions::action, motion::Action};
+/// assert_eq!(action("A woman raises her head in a park."), Some(Action::LookUp));
+/// assert_eq!(action("A woman raises her eyebrows in a park."), Some(Action::RaiseBrows));
+/// assert_eq!(action("A woman in a park."), None);
+/// ```
+pub fn action(prompt: &str) -> Option<Action> {
+    let words = |text: &str| -> String {
+        let words = text.split(|character: char| !character.is_alphanumeric()).filter(|word| !word.is_empty());
+        words.flat_map(|word| [" ", word]).chain([" "]).collect::<String>().to_lowercase()
+    };
+    let prompt = words(prompt);
+    let said = |phrase: &str| {
+        ["his", "her", "its"].iter().any(|whose| prompt.contains(&words(&phrase.replace("{their}", whose))))
+    };
+    // "Turning her head one way and then the other" has "turning her head" in it: the most that is said counts.
+    let length = |action| {
+        let forms = phrases::action(action).iter().flat_map(|(doing, does)| [doing, does]);
+        forms.filter(|phrase| said(phrase)).map(|phrase| phrase.len()).max()
+    };
+    let actions = Action::ALL.into_iter().filter_map(|action| Some((length(action)?, action)));
+    actions.max_by_key(|(length, _)| *length).map(|(_, action)| action)
 }
 
 struct Words<'a> {
@@ -185,7 +212,7 @@ impl Words<'_> {
 
     fn expression(&mut self) -> String {
         // What the face does in an action has been said already.
-        if self.graph.action.is_some_and(crate::motion::Action::moves_face) {
+        if self.graph.action.is_some_and(Action::moves_face) {
             return String::new();
         }
         let phrase = self.any(phrases::expression(self.graph.expression));

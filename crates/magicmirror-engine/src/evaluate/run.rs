@@ -10,6 +10,7 @@ use magicmirror_media::{ReadOptions, VideoReader};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::action::FaceAction;
 use super::backdrop::Backdrop;
 use super::cache::Cache;
 use super::faces::{FaceNetworks, Person, SeenFaces, SeenPhoto, recogniser_files, sha256_of_video};
@@ -155,7 +156,7 @@ impl<'a> Run<'a> {
                 origin: identity::origin_of(name).into(),
             })
             .collect();
-        let mut metrics: Vec<Box<dyn Metric>> = vec![Box::new(Backdrop::new())];
+        let mut metrics: Vec<Box<dyn Metric>> = vec![Box::new(Backdrop::new()), Box::new(FaceAction::new())];
         for open in NETWORK_METRICS {
             match open(&weights, device)? {
                 Opened::Ready(metric) => metrics.push(metric),

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData, f16};
+use image::RgbImage;
 use magicmirror_models::diffusion::{NoiseSchedule, SchedulerConfig};
 use magicmirror_models::dit::{Dit, DitConfig, DitInput, Positions, Unconditioned};
 use magicmirror_models::text::{T5Config, T5Encoder, Tokenizer};
@@ -94,6 +95,12 @@ pub struct BackboneData {
     /// **(ours)**; see [`Frames`]. All if absent, which is what a model should see last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clip_frames: Option<usize>,
+    /// Places in time from one frame of the clips to the next: 4 for clips of 2 frames a second and a model of 8. Frames so far
+    /// apart are encoded as a picture each, for the autoencoder knows what follows in time as nearly the same. What people do
+    /// is then learnt from a third of the frames to draw and encode **(ours)**. 1, the model's own rate, is what it should
+    /// see last.
+    #[serde(default = "one")]
+    pub clip_stride: usize,
     /// Folder for latents; other runs and the stages may share it.
     pub cache: PathBuf,
     /// How much timesteps with much noise are preferred, from 1 for not at all: of a uniform `u`, a timestep is
@@ -107,6 +114,10 @@ pub struct BackboneData {
     /// Part of the examples that may be broken before the run stops.
     #[serde(default = "super::most_bad")]
     pub most_bad: f64,
+}
+
+fn one() -> usize {
+    1
 }
 
 fn preferred() -> f64 {
@@ -213,9 +224,11 @@ impl<'a> BackboneObjective<'a> {
             let (key, value) = ("loss.face", face.to_string());
             return Err(TrainError::OutOfRange { key, value, rule: "be a number from 0" }.into());
         }
-        if config.data.clip_frames == Some(0) {
-            let (key, value) = ("data.clip_frames", "0".to_owned());
-            return Err(TrainError::OutOfRange { key, value, rule: "be 1 or more" }.into());
+        let BackboneData { clip_frames, clip_stride, .. } = config.data;
+        for (key, zero) in [("data.clip_frames", clip_frames == Some(0)), ("data.clip_stride", clip_stride == 0)] {
+            if zero {
+                return Err(TrainError::OutOfRange { key, value: "0".to_owned(), rule: "be 1 or more" }.into());
+            }
         }
         let power = config.data.timestep_power;
         if !(power.is_finite() && power >= 1.0) {
@@ -228,10 +241,11 @@ impl<'a> BackboneObjective<'a> {
         let text = T5Config::from_json(&read_text(&file("text_encoder/config.json"))?)?;
         let scheduler: SchedulerConfig =
             read_json(&file("scheduler/scheduler_config.json"), "scheduler configuration")?;
-        if config.data.clip_frames.is_some() && shape.patch_size_t.is_some() {
-            let (key, value) = ("data.clip_frames", "set".to_owned());
-            let rule = "be left out where patches of the transformer go over several frames";
-            return Err(TrainError::OutOfRange { key, value, rule }.into());
+        for (key, set) in [("data.clip_frames", clip_frames.is_some()), ("data.clip_stride", clip_stride > 1)] {
+            if set && shape.patch_size_t.is_some() {
+                let rule = "be left out where patches of the transformer go over several frames";
+                return Err(TrainError::OutOfRange { key, value: "set".to_owned(), rule }.into());
+            }
         }
         let schedule = NoiseSchedule::new(&scheduler)?;
         let tokenizer = Tokenizer::open(&file("tokenizer"))?;
@@ -342,7 +356,9 @@ impl<'a> BackboneObjective<'a> {
         }
         let ids: Vec<i64> = samples.iter().flat_map(|sample| sample.ids).map(|id| i64::from(*id)).collect();
         let ids = TensorData::new(ids, [samples.len(), self.empty_prompt.len()]);
-        let positions = shown.of_positions(Positions::new(&self.shape, all, height, width, device)?);
+        let stride = self.config.data.clip_stride;
+        let positions = Positions::new(&self.shape, (all - 1) * stride + 1, height, width, device)?;
+        let positions = shown.of_positions(positions, stride);
         let timesteps: Vec<f64> = samples.iter().map(|sample| sample.timestep as f64).collect();
         let input = DitInput {
             latents: Tensor::cat(noisy, 0),
@@ -548,6 +564,8 @@ struct Preparation<'a> {
     pipeline: PathBuf,
     cache: Cache,
     faces_matter: bool,
+    /// Whether a frame is encoded for itself.
+    apart: bool,
     device: &'a Device,
 }
 
@@ -574,6 +592,7 @@ impl<'a> Preparation<'a> {
             pipeline: config.pipeline.clone(),
             cache,
             faces_matter: config.loss.face > 0.0,
+            apart: config.data.clip_stride > 1,
             device,
         })
     }
@@ -594,20 +613,25 @@ impl<'a> Preparation<'a> {
                 let reason = format!("the tokenizer gives token {id}, the text encoder knows {}", self.vocabulary);
                 return Err(EngineError::PartsDisagree { folder: self.pipeline.clone(), reason }.into());
             }
-            let key = posterior_key(&self.autoencoder, &example.frames);
-            Ok((index, key, self.faces(&example), ids))
+            let keys = self.encoded(&example.frames).map(|frames| posterior_key(&self.autoencoder, frames)).collect();
+            Ok((index, keys, self.faces(&example), ids))
         })?;
         let first = found.first().and_then(|(index, ..)| examples.get(*index).ok());
         let values = first.map_or(0, |first| first.values());
-        let encode = |(index, key, ..): &(usize, CacheKey, Vec<u8>, Vec<u32>)| {
-            if !self.cache.holds(key) {
-                let again = examples.get(*index).map_err(|error| changed(examples.key(*index), error.to_string()));
-                put_posterior(&self.cache, key, &self.encoder, &again?.frames, self.device)?;
+        let encode = |(index, keys, ..): &(usize, Vec<CacheKey>, Vec<u8>, Vec<u32>)| {
+            if !keys.iter().all(|key| self.cache.holds(key)) {
+                let again = examples.get(*index).map_err(|error| changed(examples.key(*index), error.to_string()))?;
+                for (key, frames) in keys.iter().zip(self.encoded(&again.frames)) {
+                    put_posterior(&self.cache, key, &self.encoder, frames, self.device)?;
+                }
             }
-            let [mean] = self.cache.get(key, ["mean"])?;
-            let shape = [1, 2, 3, 4].map(|axis| mean.shape()[axis]);
-            let scaled = self.vae.scale(Tensor::<5>::from_data(mean, self.device)).into_data();
-            Ok((shape, scaled.iter::<f32>().map(f16::from_f32).collect()))
+            let means = keys.iter().map(|key| {
+                let [mean] = self.cache.get(key, ["mean"])?;
+                Ok(Tensor::<5>::from_data(mean, self.device))
+            });
+            let mean = Tensor::cat(means.collect::<Result<_, EngineError>>()?, 1);
+            let [_, shape @ ..] = mean.dims();
+            Ok((shape, self.vae.scale(mean).into_data().iter::<f32>().map(f16::from_f32).collect()))
         };
         let mut prepared: Vec<Prepared> = Vec::new();
         each(found, values, done + count, control, encode, |(index, _, faces, ids), (shape, latents)| {
@@ -621,6 +645,11 @@ impl<'a> Preparation<'a> {
         Ok(prepared)
     }
 
+    /// What of an example's frames is encoded together.
+    fn encoded<'b>(&self, frames: &'b [RgbImage]) -> impl Iterator<Item = &'b [RgbImage]> + use<'b> {
+        frames.chunks(if self.apart { 1 } else { frames.len() })
+    }
+
     /// How far each place shows a face, if that matters.
     fn faces(&self, example: &Example) -> Vec<u8> {
         if !self.faces_matter {
@@ -628,7 +657,8 @@ impl<'a> Preparation<'a> {
         }
         let unknown = || vec![None; example.frames.len()];
         let faces = example.faces.clone().unwrap_or_else(unknown);
-        let (scale, ratio) = (self.vae.spatial_compression_ratio(), self.vae.temporal_compression_ratio);
+        let scale = self.vae.spatial_compression_ratio();
+        let ratio = if self.apart { 1 } else { self.vae.temporal_compression_ratio };
         let (region, _) = TargetFace::region(&faces, example.frames[0].dimensions(), scale, ratio);
         region.into_iter().map(|covered| (covered * 255.0).round() as u8).collect()
     }
@@ -800,6 +830,61 @@ mod tests {
         assert!((in_face / everywhere - 1.0).abs() > 0.01, "{in_face} and {everywhere}");
         let expected = (everywhere + 3.0 * area * in_face) / (1.0 + 3.0 * area);
         assert!((both / expected - 1.0).abs() < 1e-4, "{both}, not {expected}");
+    }
+
+    #[test]
+    fn frames_of_a_lower_rate_are_encoded_apart_and_stand_at_their_places_in_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let [pipeline, vae] = pipeline(folder.path());
+        let cache = folder.path().join("cache");
+        let drawn = Drawn { identities: 1, frames: 3, side: 64, broken: None };
+        let sparse = |stride: usize| {
+            let config = format!(
+                "pipeline = {pipeline:?}\nvae = {vae:?}\n{}[data]\nfolder = \"\"\npicture_share = 0.0\ncache = {cache:?}\nclip_stride = {stride}\n",
+                short_run(1, 1, 1e-3)
+            );
+            toml::from_str::<BackboneTraining>(&config).unwrap()
+        };
+        let [at_once, apart] = [1, 2].map(sparse);
+        let (cancelled, mut listener) = (AtomicBool::new(false), |_| ());
+        let mut control = Control::new(&mut listener, &cancelled);
+        let skipped = folder.path().join("skipped.jsonl");
+        let mut objective = |config| {
+            let sources = [None, Some([&drawn as &dyn Examples; 2])];
+            BackboneObjective::new(config, sources, &[Device::flex()], &skipped, &mut control).unwrap()
+        };
+        let (at_once, apart) = (objective(&at_once), objective(&apart));
+        let three = &apart.clips.as_ref().unwrap().samples[0];
+        assert_eq!(three.shape[0], 3, "a latent frame for each");
+        let of_frame = three.of_frame();
+        let pictures = Cache::open(&cache).unwrap();
+        let autoencoder = Checkpoint::open_folder(&vae, Part::Vae.stem()).unwrap();
+        let autoencoder = network_hash(&autoencoder, &vae, Precision::F32).unwrap();
+        for frame in drawn.get(0).unwrap().frames.chunks(1) {
+            assert!(pictures.holds(&posterior_key(&autoencoder, frame)));
+        }
+
+        // The same three of a clip of five.
+        let mut latents = vec![f16::ZERO; 5 * of_frame];
+        for (number, frame) in three.latents.chunks(of_frame).enumerate() {
+            latents[2 * number * of_frame..][..of_frame].copy_from_slice(frame);
+        }
+        let shape = [5, three.shape[1], three.shape[2], three.shape[3]];
+        let five = Prepared { latents, shape, faces: Vec::new(), ids: three.ids.clone() };
+        let noise = random::normal(3 * of_frame, 0, 0, 0, Draw::Noise);
+        let loss = |objective: &BackboneObjective<'_>, sample, frames| {
+            let noised = Noised { frames, noise: noise.clone(), timestep: 700, ids: &three.ids, sample };
+            let (networks, device) = objective.networks.get(0);
+            f64::from(objective.loss(networks, &[&noised], 0.0, device).unwrap().into_scalar::<f32>())
+        };
+        let every_other = Frames::spaced(5, 3, 2);
+        let [sparse, of_five, close] = [
+            loss(&apart, three, Frames::whole(3)),
+            loss(&at_once, &five, every_other),
+            loss(&at_once, three, Frames::whole(3)),
+        ];
+        assert!((sparse - of_five).abs() < 1e-6 * sparse, "{sparse} and {of_five}");
+        assert!((sparse - close).abs() > 1e-5 * sparse, "{sparse} and {close}");
     }
 
     #[test]

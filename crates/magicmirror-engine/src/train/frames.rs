@@ -27,6 +27,12 @@ impl Frames {
         Self { all, first: 0, stride: 1, count: all }
     }
 
+    /// Of `all` frames `count` from the first on.
+    #[cfg(test)]
+    pub(super) fn spaced(all: usize, count: usize, stride: usize) -> Self {
+        Self { all, first: 0, stride, count }
+    }
+
     fn numbers(self) -> impl Iterator<Item = usize> {
         (0..self.count).map(move |index| self.first + index * self.stride)
     }
@@ -41,12 +47,13 @@ impl Frames {
         Tensor::cat(self.numbers().map(|frame| clips.clone().narrow(1, frame, 1)).collect(), 1)
     }
 
-    /// Their positions, of those of all frames.
-    pub(super) fn of_positions(self, positions: Positions) -> Positions {
-        if self.count == self.all {
+    /// Their positions, of those of all places in time, where the clip has a frame every `stride`th.
+    pub(super) fn of_positions(self, positions: Positions, stride: usize) -> Positions {
+        let places = (self.all - 1) * stride + 1;
+        if self.count == places {
             return positions;
         }
-        positions.of_frames(self.all, &self.numbers().collect::<Vec<_>>())
+        positions.of_frames(places, &self.numbers().map(|number| number * stride).collect::<Vec<_>>())
     }
 
     /// How many there are in the clip.

@@ -159,7 +159,7 @@ impl Networks {
         let positions = Positions::new(&self.dit_config, all, height, width, &self.device)?;
         Ok(Inputs {
             positions: match shown {
-                Some(shown) => shown.of_positions(positions),
+                Some(shown) => shown.of_positions(positions, 1),
                 None => positions,
             },
             grid: [frames / patch_size_t.unwrap_or(1), height / patch_size, width / patch_size],

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::*;
 use crate::graph::Choices;
-use crate::motion::{Action, Expression, Framing};
+use crate::motion::{Expression, Framing};
 use crate::scene::{Garment, HatKind, Lighting, NamedColour};
 
 fn captioned() -> impl Iterator<Item = (SceneGraph, String)> {
@@ -221,6 +221,13 @@ impl Claim {
             Claim::Moving => graph.action.is_some(),
             Claim::Still => graph.action.is_none(),
         }
+    }
+}
+
+#[test]
+fn the_action_is_read_from_the_caption() {
+    for (graph, caption) in captioned() {
+        assert_eq!(action(&caption), graph.action, "{caption}");
     }
 }
 

@@ -59,8 +59,8 @@ fn ctrl_c_stops_evaluate_which_goes_on_later() {
     assert_eq!(child.wait().unwrap().code(), Some(130), "{rest:?}");
     assert_eq!(lab.names_in("out/judged"), ["cache"], "no half results");
     let kept = lab.names_in("out/judged/cache");
-    // The photo, then of each video its faces and its backdrop.
-    let all = 1 + 2 * 40;
+    // The photo, then of each video its faces, its backdrop and its action.
+    let all = 1 + 3 * 40;
     assert!(kept.len() < all, "it was stopped at the end");
     let written =
         |name: &String| fs::metadata(lab.path(&format!("out/judged/cache/{name}"))).unwrap().modified().unwrap();

@@ -140,7 +140,7 @@ fn what_was_measured_is_not_measured_again() {
     }
     assert_eq!(lab.names_in("out/judged"), ["cache"], "no half results");
     let kept = lab.names_in("out/judged/cache");
-    assert_eq!(kept.len(), 4, "two photos, one video and its backdrop");
+    assert_eq!(kept.len(), 5, "two photos, one video, its backdrop and its action");
     let times = |names: &[String]| -> Vec<SystemTime> {
         let time =
             |name: &String| fs::metadata(lab.path(&format!("out/judged/cache/{name}"))).unwrap().modified().unwrap();
@@ -151,7 +151,7 @@ fn what_was_measured_is_not_measured_again() {
     fs::remove_file(lab.path("wide")).unwrap();
     write_clip(&lab, "wide", &[meadow()]);
     let results = evaluate(&lab, &["--jobs", "2"]);
-    assert_eq!(lab.names_in("out/judged/cache").len(), 6);
+    assert_eq!(lab.names_in("out/judged/cache").len(), 8);
     assert_eq!(times(&kept), before);
     fs::remove_dir_all(lab.path("out/judged")).unwrap();
     assert_eq!(evaluate(&lab, &[]), results, "in one go, one after the other");
