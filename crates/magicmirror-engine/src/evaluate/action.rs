@@ -25,7 +25,7 @@ const ROLL: usize = 2;
 const MOUTH_WIDTH: usize = 3;
 const MOUTH_DISTANCE: usize = 4;
 
-/// How much actions change these in drawn clips: medians of 80.
+/// How much actions change these in drawn clips: medians of each action's among 80 clips.
 const WHOLE: Pose = [0.29, 0.16, 0.28, 0.14, 0.105];
 /// What part of that must be seen.
 const ENOUGH: f64 = 0.4;
@@ -196,7 +196,7 @@ mod tests {
         FaceAction::new().measure(&clip, &AtomicBool::new(false)).expect("nothing to fail").numbers[0]
     }
 
-    /// Only `axis`, `size` at time `time`.
+    /// Moved by `size` in this one way only.
     fn on(axis: usize, size: f64) -> Pose {
         each(|other| if other == axis { size } else { 0.0 })
     }
