@@ -51,7 +51,7 @@ pub fn backdrop_colour(prompt: &str) -> Option<NamedColour> {
 /// # Examples
 /// ```
 /// use magicmirror_people::{captions::action, motion::Action};
-/// assert_eq!(action("A woman raises her head in a park."), Some(Action::LookUp));
+/// assert_eq!(action("A woman raises her head up in a park."), Some(Action::LookUp));
 /// assert_eq!(action("A woman raises her eyebrows in a park."), Some(Action::RaiseBrows));
 /// assert_eq!(action("A woman in a park."), None);
 /// ```
