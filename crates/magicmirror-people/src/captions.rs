@@ -52,6 +52,7 @@ pub fn backdrop_colour(prompt: &str) -> Option<NamedColour> {
 /// ```
 /// use magicmirror_people::{captions::action, motion::Action};
 /// assert_eq!(action("A woman raises her head up in a park."), Some(Action::LookUp));
+/// assert_eq!(action("A woman raises her head in a park."), Some(Action::LookUp));
 /// assert_eq!(action("A woman raises her eyebrows in a park."), Some(Action::RaiseBrows));
 /// assert_eq!(action("A woman in a park."), None);
 /// ```
@@ -66,7 +67,8 @@ pub fn action(prompt: &str) -> Option<Action> {
     };
     // "Turning her head one way and then the other" has "turning her head" in it: the most that is said counts.
     let length = |action| {
-        let forms = phrases::action(action).iter().flat_map(|(doing, does)| [doing, does]);
+        let phrases = phrases::action(action).iter().chain(phrases::action_in_other_words(action));
+        let forms = phrases.flat_map(|(doing, does)| [doing, does]);
         forms.filter(|phrase| said(phrase)).map(|phrase| phrase.len()).max()
     };
     let actions = Action::ALL.into_iter().filter_map(|action| Some((length(action)?, action)));

@@ -212,13 +212,8 @@ mod tests {
 
     #[test]
     fn each_action_is_told_from_the_others() {
-        let prompts = [
-            "turns to the left",
-            "looks over to the right",
-            "lifts her chin up",
-            "is looking down",
-            "cocks her head to one side",
-        ];
+        let prompts =
+            ["turns to the left", "looks over to the right", "lifts her chin", "is looking down", "cocks her head"];
         let prompts: Vec<&str> =
             prompts.into_iter().chain(["shakes her head", "nods", "breaks into a smile", "gasps"]).collect();
         let motions: [Box<dyn Fn(f64) -> Option<Pose>>; 9] = [

@@ -156,6 +156,26 @@ pub(super) fn action(action: Action) -> &'static [(&'static str, &'static str)] 
     }
 }
 
+/// Pairs as those of [`action`] that captions do not have and prompts may: the same without the word that names the direction.
+pub(super) fn action_in_other_words(action: Action) -> &'static [(&'static str, &'static str)] {
+    match action {
+        Action::TiltHead => {
+            &[("tilting {their} head", "tilts {their} head"), ("cocking {their} head", "cocks {their} head")]
+        }
+        Action::LookUp => &[
+            ("raising {their} head", "raises {their} head"),
+            ("gazing upwards", "gazes upwards"),
+            ("lifting {their} chin", "lifts {their} chin"),
+        ],
+        Action::LookDown => &[
+            ("lowering {their} head", "lowers {their} head"),
+            ("gazing downwards", "gazes downwards"),
+            ("bowing {their} head", "bows {their} head"),
+        ],
+        _ => &[],
+    }
+}
+
 /// Of a picture. Pairs as those of [`action`].
 pub(super) fn facing(facing: Facing) -> &'static [(&'static str, &'static str)] {
     match facing {
