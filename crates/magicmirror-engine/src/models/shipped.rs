@@ -67,7 +67,8 @@ pub(crate) fn fill_in(request: &Request, control: &mut Control<'_>) -> Result<(R
     }
     control.warn(
         "no --backbone given: using nano, the small model that comes with this program. It draws soft synthetic heads \
-         at 96x144, with the skin and hair of the photo at best. For real videos give a CogVideoX checkpoint with --backbone",
+         at 96x144 that turn left or right, look up or down, with the skin, the hair and the shape of the photo's face at \
+         best. For real videos give a CogVideoX checkpoint with --backbone",
     );
     let folder =
         tempfile::Builder::new().prefix("magicmirror-").tempdir().map_err(EngineError::io(std::env::temp_dir()))?;
