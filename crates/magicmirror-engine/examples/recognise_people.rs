@@ -149,6 +149,7 @@ fn scene(random: &mut ChaCha8Rng, person: Person) -> Scene {
         hat: None,
         background: Background { place: places[random.random_range(0..places.len())], seed: random.random() },
         lighting: Lighting::ALL[random.random_range(0..8)],
+        development: None,
     }
 }
 

@@ -24,6 +24,7 @@ fn main() -> std::io::Result<()> {
             hat: None,
             background: Background { place: Place::Park, seed: number },
             lighting: Lighting::ALL[number as usize % 8],
+            development: None,
         })
         .collect();
     let mut out = std::io::stdout().lock();

@@ -35,6 +35,9 @@ pub struct Choices {
     /// Faces are in the middle and equally large.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub centred: bool,
+    /// Photos for reference are in any light, and come out as strangers' photos do.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub varied_photos: bool,
 }
 
 impl Choices {
@@ -45,7 +48,7 @@ impl Choices {
 
     /// Whether a photo may be lit as its picture is: where only some lights are allowed.
     pub fn few_lights(&self) -> bool {
-        !self.lightings.is_empty()
+        !self.lightings.is_empty() && !self.varied_photos
     }
 }
 
@@ -62,6 +65,9 @@ pub struct SceneGraph {
     pub background: Background,
     /// In which light.
     pub lighting: Lighting,
+    /// Seed of how it comes out ([`Development::from_seed`](crate::development::Development::from_seed)); none: as the light is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub development: Option<u64>,
     /// From how near.
     pub framing: Framing,
     /// Whether the face is in the middle, and as near as the framing allows.
@@ -120,11 +126,14 @@ impl SceneGraph {
         let alike = !choices.one_facing();
         let weight = |(facing, weight)| (facing, if alike && facing == self.facing { 0 } else { weight });
         let facing = weighted(&FACINGS.map(weight), random);
-        let Choices { ref lightings, no_hats, .. } = *choices;
-        let kept = Choices { lightings: lightings.clone(), no_hats, ..Choices::default() };
+        let Choices { ref lightings, no_hats, varied_photos, .. } = *choices;
+        let lightings = if varied_photos { Vec::new() } else { lightings.clone() };
+        let kept = Choices { lightings, no_hats, ..Choices::default() };
         let hat = random.random_bool(0.06).then(|| hat(random));
+        let development = varied_photos.then(|| random.random());
         loop {
             let other = Self {
+                development,
                 framing: Framing::Bust,
                 ..Self::staged(self.group, facing, hat, any(&Expression::ALL, random), &kept, random)
             };
@@ -159,9 +168,20 @@ impl SceneGraph {
         let framing = one_of(&choices.framings, any(&Framing::ALL, random), random);
         let facing = one_of(&choices.facings, facing, random);
         let hat = hat.filter(|_| !choices.no_hats);
-        let centred = choices.centred;
-        let (action, camera_move) = (None, None);
-        Self { group, outfit, hat, background, lighting, framing, centred, facing, expression, action, camera_move }
+        Self {
+            group,
+            outfit,
+            hat,
+            background,
+            lighting,
+            development: None,
+            framing,
+            centred: choices.centred,
+            facing,
+            expression,
+            action: None,
+            camera_move: None,
+        }
     }
 
     /// How the person stands and moves: `duration` in seconds, `aspect` the picture's width by its height. A picture is
@@ -281,6 +301,24 @@ mod tests {
     }
 
     #[test]
+    fn varied_photos_are_in_any_light_and_developed() {
+        let choices =
+            Choices { lightings: vec![Lighting::Studio], varied_photos: true, no_hats: true, ..Choices::default() };
+        let graphs: Vec<_> = (0..200).map(|seed| SceneGraph::clip(Group::Man, &choices, seed)).collect();
+        assert!(graphs.iter().all(|graph| graph.lighting == Lighting::Studio && graph.development.is_none()));
+        let photos: Vec<_> = graphs.iter().map(|graph| graph.reference(&choices, 7 + graph.background.seed)).collect();
+        for lighting in Lighting::ALL {
+            assert!(
+                photos.iter().any(|photo| photo.lighting == lighting) != (lighting == Lighting::Studio),
+                "{lighting:?}"
+            );
+        }
+        let seeds: std::collections::BTreeSet<_> = photos.iter().map(|photo| photo.development).collect();
+        assert!(seeds.len() == 200 && !seeds.contains(&None));
+        assert!(photos.iter().all(|photo| photo.hat.is_none()));
+    }
+
+    #[test]
     fn choices_are_written_by_name() {
         let choices = Choices {
             actions: Action::ALL.to_vec(),
@@ -290,6 +328,7 @@ mod tests {
             lightings: Lighting::ALL.to_vec(),
             no_hats: true,
             centred: true,
+            varied_photos: true,
         };
         let names = serde_json::json!({
             "actions": Action::ALL.map(Action::name).to_vec(),
@@ -299,6 +338,7 @@ mod tests {
             "lightings": Lighting::ALL.map(Lighting::name).to_vec(),
             "no_hats": true,
             "centred": true,
+            "varied_photos": true,
         });
         assert_eq!(serde_json::to_value(&choices).unwrap(), names);
         assert_eq!(serde_json::from_value::<Choices>(names).unwrap(), choices);
@@ -315,6 +355,7 @@ mod tests {
             lightings: vec![Lighting::Sunset, Lighting::Neon],
             no_hats: true,
             centred: true,
+            varied_photos: false,
         };
         let mut alike = 0;
         for seed in 0..100 {

@@ -16,6 +16,7 @@ pub mod backdrop;
 mod body;
 pub mod captions;
 pub mod colour;
+pub mod development;
 pub mod figure;
 pub mod graph;
 pub mod head;

@@ -1,6 +1,8 @@
 //! A scene made ready, and its pictures.
 
 use crate::backdrop::Backdrop;
+use crate::colour::Rgb;
+use crate::development::Development;
 use crate::figure::Figure;
 use crate::light::Lights;
 use crate::person::Person;
@@ -21,6 +23,8 @@ pub struct Scene {
     pub background: Background,
     /// In what light.
     pub lighting: Lighting,
+    /// How its pictures come out; none: as the light is.
+    pub development: Option<Development>,
 }
 
 /// A scene with all that stays the same between its pictures: shapes, skin, hair, clothes, the painted place.
@@ -29,6 +33,7 @@ pub struct Set {
     layers: Vec<Layer>,
     backdrop: Backdrop,
     lights: Lights,
+    development: Option<Development>,
 }
 
 impl Set {
@@ -40,7 +45,11 @@ impl Set {
         layers.extend(worn);
         let backdrop = Backdrop::new(&scene.background, scene.lighting);
         let lights = Lights::new(scene.lighting, scene.background.seed);
-        Self { figure, layers, backdrop, lights }
+        Self { figure, layers, backdrop, lights, development: scene.development }
+    }
+
+    fn develop(&self, light: Rgb) -> Rgb {
+        self.development.map_or(light, |development| development.apply(light))
     }
 
     /// Takes a picture.
@@ -56,7 +65,7 @@ impl Set {
         });
         Picture {
             size,
-            rgb: light.iter().flatten().map(|&channel| srgb_byte(channel)).collect(),
+            rgb: light.iter().flat_map(|&light| self.develop(light)).map(srgb_byte).collect(),
             face_mask: within(face_box, &face, size.width),
             face_box,
             landmarks: self.figure.landmarks(&pose).map(project),
@@ -114,6 +123,7 @@ mod tests {
             hat: None,
             background: Background { place: Place::Plain(NamedColour::Grey), seed: 1 },
             lighting: Lighting::SoftDaylight,
+            development: None,
         };
         let camera = Camera { field_of_view: 0.36, distance: 1.0, right: 0.0, up: -0.02 };
         let moment = Moment { pose, gaze: Gaze::default(), expression: vec![0.0; 52], sway: [0.01, 0.0, 0.0], camera };

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use magicmirror_media::{MediaError, RgbImage, encode_mp4, encode_png};
 use magicmirror_people::captions::caption;
+use magicmirror_people::development::Development;
 use magicmirror_people::graph::SceneGraph;
 use magicmirror_people::scene::{Moment, Picture, Size};
 use magicmirror_people::{Person, Scene, Set};
@@ -97,6 +98,7 @@ pub(crate) fn shoot(
         hat: graph.hat,
         background: graph.background,
         lighting: graph.lighting,
+        development: graph.development.map(Development::from_seed),
     });
     let duration = times.last().copied().unwrap_or_default().max(1.0);
     let clip = graph.perform(seed, duration, size.width as f32 / size.height as f32);

@@ -24,6 +24,7 @@ fn scene() -> Scene {
         hat: None,
         background: Background { place: Place::Plain(NamedColour::Grey), seed: 1 },
         lighting: Lighting::Studio,
+        development: None,
     }
 }
 

@@ -82,6 +82,9 @@ pub(super) struct People {
     /// Faces of targets in the middle and equally large
     #[arg(long)]
     centred: bool,
+    /// Photos in any light, as cameras take them: exposure, white balance, contrast and colour vary, some are black and white
+    #[arg(long)]
+    varied_photos: bool,
     /// Chooses scenes and captions; who person number 7 is never changes
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -171,6 +174,7 @@ impl People {
                     lightings: self.lightings,
                     no_hats: self.no_hats,
                     centred: self.centred,
+                    varied_photos: self.varied_photos,
                 },
                 validation: self.validation,
                 test: self.test,
