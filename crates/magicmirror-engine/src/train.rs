@@ -34,6 +34,7 @@ mod posterior;
 mod prepare;
 pub mod random;
 mod recompute;
+mod reduce;
 mod run;
 mod sources;
 mod stage;

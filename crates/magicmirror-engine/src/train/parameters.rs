@@ -124,11 +124,29 @@ impl Gradients {
 
     /// Adds `other · weight`.
     pub(super) fn add_weighted(&mut self, other: Self, weight: f64) {
+        self.sums.resize(self.sums.len().max(other.sums.len()), None);
         for (index, gradient) in other.sums.into_iter().enumerate() {
             if let Some(gradient) = gradient {
                 self.add(index, gradient * weight);
             }
         }
+    }
+
+    /// The gradient of one parameter.
+    pub(super) fn get(&self, index: usize) -> Option<&Tensor<1>> {
+        self.sums.get(index)?.as_ref()
+    }
+
+    /// Puts another in the place of each that is there, in order.
+    pub(super) fn replace_each(&mut self, mut with: impl FnMut(Tensor<1>) -> Tensor<1>) {
+        for sum in &mut self.sums {
+            *sum = sum.take().map(&mut with);
+        }
+    }
+
+    /// Where they were computed; none where nothing was.
+    pub(super) fn device(&self) -> Option<Device> {
+        self.sums.iter().flatten().next().map(Tensor::device)
     }
 
     /// Number of parameters, with or without a gradient.

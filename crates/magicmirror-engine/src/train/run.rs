@@ -17,6 +17,7 @@ use super::guard::Guard;
 use super::metrics::Metrics;
 use super::optimiser::{Optimiser, Parameter, global_norm, scale};
 use super::parameters::Gradients;
+use super::reduce;
 use super::survey::begin_list;
 use super::{GuardConfig, Losses, OptimiserConfig, RunConfig, TrainError};
 use crate::EngineError;
@@ -239,8 +240,7 @@ impl<O: Objective, C> Run<'_, '_, O, C> {
     fn step(&mut self, cancelled: &AtomicBool) -> Result<Option<Done>, EngineError> {
         let started = Instant::now();
         let (run, step) = (self.request.run, self.state.step);
-        let Some(Sum { mut gradients, losses }) = accumulate(&*self.objective, &self.pools, step, run, cancelled)?
-        else {
+        let Some((mut gradients, losses)) = accumulate(&*self.objective, &self.pools, step, run, cancelled)? else {
             return Ok(None);
         };
         let loss = losses.mean(Losses::TOTAL).unwrap_or(f64::NAN);
@@ -286,9 +286,10 @@ impl<O: Objective, C> Run<'_, '_, O, C> {
     fn validate(&mut self, control: &mut Control<'_>) -> Result<(), EngineError> {
         let step = self.state.step;
         let folder = self.request.folder.join(format!("validation/step-{step:08}"));
+        self.objective.export(&self.model, self.optimiser.parameters())?;
         let exported: Vec<Parameter> = self.optimiser.parameters().iter().map(Parameter::as_exported).collect();
         self.objective.set_parameters(&exported);
-        self.objective.export(&self.model, self.optimiser.parameters())?;
+        drop(exported);
         let scalars = self.objective.validate(step, &self.model, &folder, control);
         self.objective.set_parameters(self.optimiser.parameters());
         let scalars = match scalars {
@@ -342,12 +343,6 @@ struct Done {
     learning_rate: f64,
 }
 
-/// Mean gradients, in main memory, and losses.
-struct Sum {
-    gradients: Vec<Option<Vec<f32>>>,
-    losses: Losses,
-}
-
 /// Processors of its own for each of several replicas: what one of them cannot spread over threads, and on CPUs that is much
 /// in a small model, then does not keep the others waiting. None where the system has no threads left: then they share.
 fn pools(replicas: usize) -> Vec<ThreadPool> {
@@ -359,34 +354,36 @@ fn pools(replicas: usize) -> Vec<ThreadPool> {
     (0..replicas).map(pool).collect::<Result<_, _>>().unwrap_or_default()
 }
 
-/// Mean gradients and losses of a step's global batch; `None` if the run should stop.
+/// Mean gradients of a step's global batch, in main memory, and losses.
+type Sums = (Vec<Option<Vec<f32>>>, Losses);
+
+/// Computes them; `None` if the run should stop.
 ///
-/// Replica r computes groups r, r + R, r + 2R, …, one after the other; sums are added in the order of the replicas.
+/// Replica r computes groups r, r + R, r + 2R, …, one after the other. Only when all are done are the replicas' sums added.
 fn accumulate<O: Objective>(
     objective: &O,
     pools: &[ThreadPool],
     step: u64,
     run: &RunConfig,
     cancelled: &AtomicBool,
-) -> Result<Option<Sum>, EngineError> {
+) -> Result<Option<Sums>, EngineError> {
     let groups = objective.micro_batches(step, run);
     let replicas = objective.replicas().max(1);
-    let of_replica = |replica: usize| -> Result<Option<Sum>, EngineError> {
-        let (mut sum, mut losses) = (None, Losses::default());
+    let of_replica = |replica: usize| -> Result<Option<(Gradients, Losses)>, EngineError> {
+        let (mut sum, mut losses) = (Gradients::empty(0), Losses::default());
         for positions in groups.iter().skip(replica).step_by(replicas) {
             if cancelled.load(Ordering::Relaxed) {
                 return Ok(None);
             }
             let micro_batch = objective.micro_batch(replica, step, positions, run)?;
             let weight = positions.len() as f64 / run.batch as f64;
-            let count = micro_batch.gradients.len();
-            sum.get_or_insert_with(|| Gradients::empty(count)).add_weighted(micro_batch.gradients, weight);
+            sum.add_weighted(micro_batch.gradients, weight);
             losses.merge(&micro_batch.losses);
         }
-        Ok(Some(Sum { gradients: sum.map(Gradients::into_values).unwrap_or_default(), losses }))
+        Ok(Some((sum, losses)))
     };
     if replicas == 1 {
-        return of_replica(0);
+        return Ok(of_replica(0)?.map(|(gradients, losses)| (gradients.into_values(), losses)));
     }
     let results: Vec<_> = thread::scope(|scope| {
         let of_replica = &of_replica;
@@ -400,30 +397,13 @@ fn accumulate<O: Objective>(
             .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
             .collect()
     });
-    let mut total: Option<Sum> = None;
+    let (mut gradients, mut losses) = (Vec::new(), Losses::default());
     for result in results {
-        let Some(sum) = result? else { return Ok(None) };
-        match &mut total {
-            None => total = Some(sum),
-            Some(total) => {
-                add(&mut total.gradients, sum.gradients);
-                total.losses.merge(&sum.losses);
-            }
-        }
+        let Some((of_one, its_losses)) = result? else { return Ok(None) };
+        gradients.push(of_one);
+        losses.merge(&its_losses);
     }
-    Ok(total)
-}
-
-/// Adds the gradients of another replica.
-fn add(sum: &mut Vec<Option<Vec<f32>>>, other: Vec<Option<Vec<f32>>>) {
-    sum.resize(sum.len().max(other.len()), None);
-    for (sum, other) in sum.iter_mut().zip(other) {
-        match (sum.as_mut(), other) {
-            (Some(sum), Some(other)) => sum.iter_mut().zip(other).for_each(|(a, b)| *a += b),
-            (None, other) => *sum = other,
-            (Some(_), None) => {}
-        }
-    }
+    Ok(Some((reduce::sum(gradients), losses)))
 }
 
 #[cfg(test)]
