@@ -697,7 +697,7 @@ mod tests {
     use std::collections::BTreeMap;
     use std::sync::atomic::AtomicBool;
 
-    use super::super::drawn::{Drawn, listed, losses, short_run};
+    use super::super::drawn::{Drawn, check_gradients, listed, losses, short_run, stir};
     use super::*;
     use crate::backbone::Backbone;
     use crate::models::write_tiny;
@@ -741,6 +741,19 @@ mod tests {
             BackboneObjective::new(config, sources, devices, skipped, control)
         };
         request.start(&mut control, prepare).unwrap()
+    }
+
+    /// Of pictures and of clips, where there are any.
+    fn objective<'a>(
+        config: &'a BackboneTraining,
+        sources: [Option<&Drawn>; 2],
+        folder: &Path,
+    ) -> BackboneObjective<'a> {
+        let (cancelled, mut listener) = (AtomicBool::new(false), |_| ());
+        let mut control = Control::new(&mut listener, &cancelled);
+        let sources = sources.map(|drawn| drawn.map(|drawn| [drawn as &dyn Examples; 2]));
+        let skipped = folder.join("skipped.jsonl");
+        BackboneObjective::new(config, sources, &[Device::flex()], &skipped, &mut control).unwrap()
     }
 
     #[test]
@@ -812,10 +825,7 @@ mod tests {
         );
         let config: BackboneTraining = toml::from_str(&config).unwrap();
         let drawn = Drawn { identities: 1, frames: 1, side: 64, broken: None };
-        let (cancelled, mut listener) = (AtomicBool::new(false), |_| ());
-        let mut control = Control::new(&mut listener, &cancelled);
-        let (sources, skipped) = ([Some([&drawn as &dyn Examples; 2]), None], folder.path().join("skipped.jsonl"));
-        let objective = BackboneObjective::new(&config, sources, &[Device::flex()], &skipped, &mut control).unwrap();
+        let objective = objective(&config, [Some(&drawn), None], folder.path());
 
         let sample = &objective.pictures.as_ref().unwrap().samples[0];
         // The disc's radius is a third of the side.
@@ -846,13 +856,7 @@ mod tests {
             toml::from_str::<BackboneTraining>(&config).unwrap()
         };
         let [at_once, apart] = [1, 2].map(sparse);
-        let (cancelled, mut listener) = (AtomicBool::new(false), |_| ());
-        let mut control = Control::new(&mut listener, &cancelled);
-        let skipped = folder.path().join("skipped.jsonl");
-        let mut objective = |config| {
-            let sources = [None, Some([&drawn as &dyn Examples; 2])];
-            BackboneObjective::new(config, sources, &[Device::flex()], &skipped, &mut control).unwrap()
-        };
+        let objective = |config| objective(config, [None, Some(&drawn)], folder.path());
         let (at_once, apart) = (objective(&at_once), objective(&apart));
         let three = &apart.clips.as_ref().unwrap().samples[0];
         assert_eq!(three.shape[0], 3, "a latent frame for each");
@@ -885,6 +889,45 @@ mod tests {
         ];
         assert!((sparse - of_five).abs() < 1e-6 * sparse, "{sparse} and {of_five}");
         assert!((sparse - close).abs() > 1e-5 * sparse, "{sparse} and {close}");
+    }
+
+    /// A picture and a clip in which faces count more.
+    #[test]
+    fn gradients_of_both_networks_equal_finite_differences() {
+        let folder = tempfile::tempdir().unwrap();
+        let [pipeline, vae] = pipeline(folder.path());
+        for (part, from, to) in [
+            (Part::TextEncoder, "layers\": 2", "layers\": 1"),
+            (Part::Transformer, "layers\": 4", "layers\": 2"),
+            (Part::Transformer, "length\": 48", "length\": 16"),
+        ] {
+            let shape = pipeline.join(part.folder()).join("config.json");
+            let smaller = fs::read_to_string(&shape).unwrap().replace(from, to);
+            fs::write(shape, smaller).unwrap();
+        }
+        let config = format!(
+            "pipeline = {pipeline:?}\nvae = {vae:?}\n{}[loss]\nface = 3.0\n[data]\nfolder = \"\"\npicture_share = 0.5\ncache = {:?}\nclip_frames = 1\n",
+            short_run(1, 2, 1e-3),
+            folder.path().join("cache")
+        );
+        let config: BackboneTraining = toml::from_str(&config).unwrap();
+        let [picture, clip] = [1, 5].map(|frames| Drawn { identities: 2, frames, side: 32, broken: None });
+        let mut objective = objective(&config, [Some(&picture), Some(&clip)], folder.path());
+        let mut parameters = objective.parameters();
+        stir(&mut parameters);
+        objective.set_parameters(&parameters);
+        let MicroBatch { gradients, losses } = objective.micro_batch(0, 0, &[0, 1], &config.run).unwrap();
+        assert!(["pictures", "clips"].iter().all(|name| losses.mean(name).is_some()), "{losses:?}");
+        let places = [0, 1].map(|position| objective.place(0, position, &config.run).1);
+        let (networks, device) = objective.networks.get(0);
+        check_gradients(&parameters, gradients, |moved| {
+            let networks = objective.set.load(networks.clone(), moved);
+            let of_place = |noised: &Vec<_>| {
+                let loss = objective.loss(&networks, &noised.iter().collect::<Vec<_>>(), 3.0, device).unwrap();
+                f64::from(loss.into_scalar::<f32>())
+            };
+            places.iter().map(of_place).sum::<f64>() / 2.0
+        });
     }
 
     #[test]

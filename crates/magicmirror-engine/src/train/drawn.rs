@@ -1,10 +1,12 @@
-//! Pictures for tests: discs on backgrounds, one pair of colours for each identity.
+//! For tests: pictures, discs on backgrounds, one pair of colours for each identity; and slopes by finite differences.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use image::{Rgb, RgbImage};
 
 use super::data::{Example, Examples, ReferencePhoto, TargetFace};
+use super::random::{Draw, normal};
+use super::{Gradients, Parameter};
 use crate::EngineError;
 use crate::event::Event;
 use crate::identity::DetectedFace;
@@ -85,4 +87,52 @@ pub(super) fn listed(run: &std::path::Path) -> Vec<String> {
     let text = std::fs::read_to_string(run.join("skipped.jsonl")).unwrap();
     let lines = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
     lines.map(|line| line["key"].as_str().unwrap().to_owned()).collect()
+}
+
+/// Moves every parameter, so that none is zero.
+pub(super) fn stir(parameters: &mut [Parameter]) {
+    for (seed, parameter) in parameters.iter_mut().enumerate() {
+        let noise = normal(parameter.values.len(), seed as u64, 0, 0, Draw::Noise);
+        parameter.values.iter_mut().zip(noise).for_each(|(value, noise)| *value += 0.1 * noise);
+    }
+}
+
+/// Half along the gradient, where the slope is large against rounding, and half anywhere, where what is missing from the
+/// gradient shows. Its length is about one, and half of that where the gradient is zero.
+pub(super) fn direction(gradient: &[f32]) -> Vec<f32> {
+    let other = normal(gradient.len(), 77, 0, 0, Draw::Noise);
+    let (own, others) = (norm(gradient).max(f32::MIN_POSITIVE), norm(&other));
+    gradient.iter().zip(&other).map(|(g, o)| 0.5 * g / own + 0.5 * o / others).collect()
+}
+
+fn norm(values: &[f32]) -> f32 {
+    values.iter().map(|value| value * value).sum::<f32>().sqrt()
+}
+
+/// Checks the gradient of each parameter, one after the other, against a finite difference along [`direction`]. A parameter
+/// without a gradient must not matter.
+#[track_caller]
+pub(super) fn check_gradients(
+    parameters: &[Parameter],
+    gradients: Gradients,
+    mut loss: impl FnMut(&[Parameter]) -> f64,
+) {
+    let step = 1e-2;
+    // What some roundings of the loss make of a difference.
+    let rounding = 8.0 * f64::from(f32::EPSILON) * loss(parameters) / f64::from(2.0 * step);
+    let mut moved = parameters.to_vec();
+    for (index, gradient) in gradients.into_values().into_iter().enumerate() {
+        let Parameter { name, values, .. } = &parameters[index];
+        let gradient = gradient.unwrap_or_else(|| vec![0.0; values.len()]);
+        let direction = direction(&gradient);
+        let slope: f64 = gradient.iter().zip(&direction).map(|(g, d)| f64::from(g * d)).sum();
+        let mut at = |step: f32| {
+            moved[index].values = values.iter().zip(&direction).map(|(value, d)| value + step * d).collect();
+            loss(&moved)
+        };
+        let difference = (at(step) - at(-step)) / f64::from(2.0 * step);
+        moved[index].values.clone_from(values);
+        let (error, largest) = ((slope - difference).abs(), slope.abs().max(difference.abs()));
+        assert!(error < 1e-2 * largest + rounding, "{name}: gradient {slope}, finite difference {difference}");
+    }
 }

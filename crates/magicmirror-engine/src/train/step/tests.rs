@@ -8,8 +8,10 @@ use magicmirror_models::weights::{Init, initialise};
 use magicmirror_testkit::golden;
 
 use super::*;
+use crate::train::drawn::{direction, stir};
 use crate::train::loss::cosine_distance;
 use crate::train::random::{Draw, normal};
+use crate::train::whitening::Whitening;
 use crate::train::{LearningRate, Optimiser, OptimiserConfig, Parameter};
 
 fn random<const D: usize>(shape: [usize; D], seed: u64) -> Tensor<D> {
@@ -23,10 +25,7 @@ fn networks(config: AdapterConfig) -> (Networks, ParameterSet, Vec<Parameter>) {
     let dit = initialise(1, &device, |params| Dit::new(&dit_config, params)).0.no_grad();
     let adapter = Adapter::initialise(&config, 2, &device).unwrap();
     let (set, mut parameters) = ParameterSet::new(&adapter, adapter.param_names());
-    for (seed, parameter) in parameters.iter_mut().enumerate() {
-        let noise = normal(parameter.values.len(), seed as u64, 0, 0, Draw::Noise);
-        parameter.values.iter_mut().zip(noise).for_each(|(value, noise)| *value += 0.1 * noise);
-    }
+    stir(&mut parameters);
     let adapter = set.load(adapter, &parameters);
     let vae = VaeConfig { latent_channels: 8, ..VaeConfig::tiny() };
     let decoder = initialise(3, &device, |params| VaeDecoder::new(&vae, params)).0.no_grad();
@@ -34,6 +33,22 @@ fn networks(config: AdapterConfig) -> (Networks, ParameterSet, Vec<Parameter>) {
     let schedule = NoiseSchedule::new(&SchedulerConfig::default()).unwrap();
     let identity = Some(IdentityLoss { decoder, vae, recogniser, whitening: None });
     (Networks { dit, dit_config, schedule, adapter, identity, recompute: true, device }, set, parameters)
+}
+
+/// By vectors that are random walks from 1: no axis varies as another does, or by itself.
+fn whitening(identity: &IdentityLoss) -> Option<Whitening> {
+    let people: Vec<Vec<f32>> = (0..100)
+        .map(|person| {
+            let mut sum = 1.0;
+            let mut walk = normal(identity.recogniser.embedding_size(), 5, person, 0, Draw::Noise);
+            for value in &mut walk {
+                sum += *value;
+                *value = sum;
+            }
+            walk
+        })
+        .collect();
+    Whitening::of(&people, &Device::flex().autodiff())
 }
 
 /// A sample with one reference; every part of the loss applies where asked for.
@@ -145,8 +160,13 @@ fn recomputed_gradients_equal_those_of_one_graph_in_ablations() {
 /// The slope of the whole loss along a random direction of all parameters at once, for each part of the loss.
 #[test]
 fn gradients_of_a_whole_step_equal_finite_differences() {
-    for (region, face) in [(false, false), (true, false), (false, true)] {
+    for (region, face, whitened) in
+        [(false, false, false), (true, false, false), (false, true, false), (false, true, true)]
+    {
         let (mut networks, set, parameters) = networks(AdapterConfig::tiny());
+        if let Some(identity) = networks.identity.as_mut().filter(|_| whitened) {
+            identity.whitening = whitening(identity);
+        }
         let samples = [sample(&networks, 1, 1, region, face)];
         let gradients = networks.gradients(&samples, &config(1.0), &set).unwrap().gradients.into_values();
         let gradient: Vec<f32> = gradients.into_iter().flat_map(Option::unwrap).collect();
@@ -162,17 +182,9 @@ fn gradients_of_a_whole_step_equal_finite_differences() {
         let step = 1e-3;
         let difference = (at(step) - at(-step)) / f64::from(2.0 * step);
         let error = (slope - difference).abs() / slope.abs().max(difference.abs());
-        assert!(error < 1e-2, "region {region}, face {face}: gradient {slope}, finite difference {difference}");
+        let what = format!("region {region}, face {face}, whitened {whitened}");
+        assert!(error < 1e-2, "{what}: gradient {slope}, finite difference {difference}");
     }
-}
-
-/// Half along the gradient, where the slope is large against rounding, and half anywhere, where what is missing from the
-/// gradient shows. Its length is about one.
-fn direction(gradient: &[f32]) -> Vec<f32> {
-    let norm = |values: &[f32]| values.iter().map(|value| value * value).sum::<f32>().sqrt();
-    let other = normal(gradient.len(), 77, 0, 0, Draw::Noise);
-    let (own, others) = (norm(gradient), norm(&other));
-    gradient.iter().zip(&other).map(|(g, o)| 0.5 * g / own + 0.5 * o / others).collect()
 }
 
 /// Checks the gradient of a function of one tensor against a finite difference along a random direction.
@@ -194,7 +206,7 @@ fn check<const D: usize>(input: Tensor<D>, step: f64, f: impl Fn(Tensor<D>) -> T
 
 #[test]
 fn gradients_of_each_loss_equal_finite_differences() {
-    let (networks, ..) = networks(AdapterConfig::tiny());
+    let (mut networks, ..) = networks(AdapterConfig::tiny());
     let other = random([3, 16], 4);
     check(random([3, 16], 3), 1e-3, |x| cosine_distance(x, other.clone()));
 
@@ -202,11 +214,18 @@ fn gradients_of_each_loss_equal_finite_differences() {
     let target = random([2, 2, 8, 6, 8], 5);
     check(random([2, 2, 8, 6, 8], 6), 1e-2, |x| velocity_loss(x, target.clone(), &[None, region.clone()]));
 
-    // Decoder, warp, recogniser and cosine in a row.
-    let identity = networks.identity.as_ref().unwrap();
+    // Decoder, warp, recogniser and cosine in a row, of raw vectors and of whitened ones.
     for frames in [1, 3] {
         let face = sample(&networks, frames, 1, false, true).face.unwrap();
-        check(random([1, frames, 8, 6, 8], 7), 1e-3, |x| identity.forward(x, &face, 0).unwrap());
+        let latents = random([1, frames, 8, 6, 8], 7);
+        let identity = networks.identity.as_mut().unwrap();
+        let raw = each(&identity.forward(latents.clone(), &face, 0).unwrap())[0];
+        check(latents.clone(), 1e-3, |x| identity.forward(x, &face, 0).unwrap());
+        identity.whitening = whitening(identity);
+        let whitened = each(&identity.forward(latents.clone(), &face, 0).unwrap())[0];
+        assert!((whitened - raw).abs() > 1e-2, "{whitened} and {raw}");
+        check(latents, 1e-3, |x| identity.forward(x, &face, 0).unwrap());
+        identity.whitening = None;
     }
 }
 
