@@ -119,6 +119,14 @@ pub fn ablate(
     control: &mut Control<'_>,
 ) -> Result<PathBuf, EngineError> {
     let device = devices.first().ok_or_else(|| EngineError::options("no device", "name one with --device"))?;
+    // Its last part, hours later, needs them.
+    let missing = config.scoring.recognisers.iter().find(|path| !path.is_file());
+    if let Some(path) = missing {
+        return Err(EngineError::options(
+            format!("there is no recogniser at: {}", path.display()),
+            "put its weights there, or name others, or none, with --set scoring.recognisers=[]",
+        ));
+    }
     let people = draw_people(config, folder, device, control)?;
     let mut manifests = vec![people.truth.clone()];
     let mut generate = |row: &str, name: &str, adapter: Option<PathBuf>, control: &mut Control<'_>| {

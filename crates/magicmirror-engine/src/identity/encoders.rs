@@ -89,14 +89,15 @@ impl Encoders {
             (None, None) => {
                 return Err(EngineError::options(
                     "it is not known which vision encoder the adapter reads",
-                    "say which with --vision DIR: a CLIP vision folder, or photomaker-v2.bin",
+                    "say which (a CLIP vision folder, or photomaker-v2.bin) with --vision, or for good under encoders.vision \
+                     in the adapter's adapter_config.json",
                 ));
             }
         };
         if !vision.exists() {
             return Err(EngineError::options(
                 format!("there is no vision encoder at: {}", vision.display()),
-                "give a CLIP vision folder (config.json, model.safetensors) or photomaker-v2.bin with --vision",
+                "put a CLIP vision folder (config.json, model.safetensors) or photomaker-v2.bin there, or name one with --vision",
             ));
         }
         Ok(Self { recogniser, vision })
@@ -122,6 +123,17 @@ impl Encoders {
             files.push(recogniser.clone());
         }
         files
+    }
+
+    /// Of the files of the recogniser and the vision encoder (or its folder) those that lie in an adapter's folder, as they
+    /// are called there.
+    pub(crate) fn within(&self, adapter: &Path) -> Vec<PathBuf> {
+        let recogniser = match &self.recogniser {
+            RecogniserSource::BuiltInDlib => None,
+            RecogniserSource::File(path) => Some(path),
+        };
+        let files = recogniser.into_iter().chain([&self.vision]);
+        files.filter_map(|path| Some(path.strip_prefix(adapter).ok()?.to_owned())).collect()
     }
 
     /// SHA-256 of all files of both networks.
@@ -189,7 +201,8 @@ impl RecogniserSource {
             (None, Some(name)) => Self::named(name, folder, |name| beside_adapter(folder, name)),
             (None, None) => Err(EngineError::options(
                 "it is not known which recogniser made the adapter's identity vectors",
-                "say which with --recogniser arcface, curricularface, dlib, mobilefacenet or a file",
+                "say which (arcface, curricularface, dlib, mobilefacenet or a file) with --recogniser, or for good under \
+                 encoders.recogniser in the adapter's adapter_config.json",
             )),
         }
     }
@@ -234,7 +247,7 @@ impl RecogniserSource {
                     "the weights of {name} do not come with this program and are not in: {}",
                     folder.unwrap_or(Path::new(".")).display()
                 ),
-                format!("put {} there, or give the file with --recogniser FILE", candidates.join(" or ")),
+                format!("put {} there, or name the file with --recogniser", candidates.join(" or ")),
             )
         })
     }
@@ -276,4 +289,28 @@ fn built_in<T>(bytes: &[u8], load: impl FnOnce(&Path) -> Result<T, WeightsError>
         tempfile::Builder::new().suffix(".safetensors").tempfile_in(&folder).map_err(EngineError::io(&folder))?;
     file.write_all(bytes).map_err(EngineError::io(file.path()))?;
     Ok(load(file.path())?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn an_adapters_own_encoders_are_found_by_their_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let (adapter, elsewhere) = (folder.path().join("adapter"), folder.path().join("elsewhere"));
+        for path in [adapter.join("vision"), elsewhere.clone()] {
+            fs::create_dir_all(path).unwrap();
+        }
+        fs::write(adapter.join("w600k_r50.onnx"), "").unwrap();
+        let own = |vision: &str| {
+            let options = FaceOptions::default();
+            let encoders = Encoders::resolve(Some(&adapter), Some("arcface"), Some(vision), &options).unwrap();
+            encoders.within(&adapter)
+        };
+        assert_eq!(own("vision"), ["w600k_r50.onnx", "vision"].map(PathBuf::from));
+        assert_eq!(own(elsewhere.to_str().unwrap()), [PathBuf::from("w600k_r50.onnx")]);
+    }
 }

@@ -113,7 +113,7 @@ pub(super) struct AdapterObjective<'a> {
     replicas: Vec<Networks>,
     set: ParameterSet,
     initial: Vec<Parameter>,
-    adapter: AdapterConfig,
+    encoders: Encoders,
     cache: Cache,
     /// Items of each data set, and the weights added up so far.
     sources: Vec<(f64, Vec<Item>)>,
@@ -134,6 +134,9 @@ impl<'a> AdapterObjective<'a> {
         devices: &[Device],
         control: &mut Control<'_>,
     ) -> Result<Self, EngineError> {
+        if run.validate_every > 0 {
+            validation.check()?;
+        }
         let backbone = Backbone::open(&model.backbone)?;
         let adapter = AdapterConfig::load(&model.adapter)?;
         adapter.check_backbone(&(&backbone.dit).into())?;
@@ -182,7 +185,7 @@ impl<'a> AdapterObjective<'a> {
             replicas: networks,
             set,
             initial,
-            adapter,
+            encoders,
             cache,
             sources,
             held_out: validated,
@@ -300,7 +303,8 @@ impl Objective for AdapterObjective<'_> {
 
     fn examples(&self) -> String {
         let items = self.sources.iter().flat_map(|(_, items)| items);
-        let keys = items.flat_map(|item| [&item.latents, &item.text]).map(|key| key.as_str().as_bytes());
+        let keys = items.flat_map(|item| [&item.latents, &item.truth, &item.text].into_iter().chain(&item.faces));
+        let keys = keys.map(|key| key.as_str().as_bytes());
         CacheKey::new(&keys.collect::<Vec<_>>()).as_str().to_owned()
     }
 
@@ -374,9 +378,8 @@ impl Objective for AdapterObjective<'_> {
         let adapter = self.replicas[0].adapter.clone().to_device(&Device::flex().autodiff());
         self.set.load(adapter, &exported).save(folder)?;
         // Face encoders that lie in the adapter's folder go with it.
-        let encoders = self.adapter.encoders.iter().flat_map(|encoders| [&encoders.recogniser, &encoders.vision]);
-        for name in encoders.flatten() {
-            copy_missing(&self.model.adapter.join(name), &folder.join(name))?;
+        for name in self.encoders.within(&self.model.adapter) {
+            copy_missing(&self.model.adapter.join(&name), &folder.join(&name))?;
         }
         Ok(())
     }

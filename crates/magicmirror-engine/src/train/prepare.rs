@@ -18,7 +18,7 @@ use super::survey::{Refusal, Skipped, advance, changed, each, survey};
 use crate::EngineError;
 use crate::backbone::{Backbone, Part};
 use crate::event::{Control, Stage};
-use crate::identity::{Encoders, FaceOptions, FaceReader};
+use crate::identity::{Encoders, FaceOptions, FaceReader, built_in_weights_sha256};
 
 /// Everything that decides what is cached, besides the data.
 pub(super) struct Preparation<'a> {
@@ -37,6 +37,7 @@ pub(super) struct Preparation<'a> {
 struct Hashes {
     vae: String,
     text: String,
+    /// Also of the detector.
     faces: String,
 }
 
@@ -52,7 +53,8 @@ impl<'a> Preparation<'a> {
     ) -> Result<Self, EngineError> {
         let network =
             |part: Part| network_hash(&backbone.weights(part)?, &backbone.folder.join(part.folder()), precision);
-        let hashes = Hashes { vae: network(Part::Vae)?, text: network(Part::TextEncoder)?, faces: encoders.sha256()? };
+        let faces = format!("{} {}", encoders.sha256()?, built_in_weights_sha256());
+        let hashes = Hashes { vae: network(Part::Vae)?, text: network(Part::TextEncoder)?, faces };
         let finder = FaceFinder::new(sizes);
         Ok(Self { backbone, adapter, encoders, precision, device, cache, sizes, finder, hashes })
     }

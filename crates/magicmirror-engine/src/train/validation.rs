@@ -33,6 +33,19 @@ pub struct ValidationConfig {
     pub seed: u64,
 }
 
+impl ValidationConfig {
+    /// Whether all photos are there, of which the first validation, hours later, would be too late to learn.
+    pub(super) fn check(&self) -> Result<(), EngineError> {
+        match self.references.iter().find(|path| !path.is_file()) {
+            None => Ok(()),
+            Some(path) => Err(EngineError::options(
+                format!("there is no photo at: {}", path.display()),
+                "name others under validation.references, or leave them out",
+            )),
+        }
+    }
+}
+
 /// Writes `<person>-<prompt>.png` or `.mp4`, numbered from 0, to a folder.
 pub(super) fn render(
     config: &ValidationConfig,

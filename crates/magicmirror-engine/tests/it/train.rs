@@ -400,10 +400,11 @@ fn the_recipes_of_the_repository_are_valid() {
     load_config::<VaeTraining>(&file("nano-vae"), &[]).unwrap();
     load_config::<EncoderTraining>(&file("nano-encoder"), &[]).unwrap();
     load_config::<Ablation>(&file("nano-ablation"), &[]).unwrap();
-    for part in ["pictures", "clips"] {
+    for part in ["pictures", "clips", "actions"] {
         load_config::<BackboneTraining>(&file(&format!("nano-backbone-{part}")), &[]).unwrap();
     }
-    for size in ["nano", "paper"] {
+    load_config::<StageConfig<ImageData>>(&file("nano-stage1-identity"), &[]).unwrap().validate().unwrap();
+    for size in ["nano", "nano-ablation", "paper"] {
         load_config::<StageConfig<ImageData>>(&file(&format!("{size}-stage1")), &[]).unwrap().validate().unwrap();
         load_config::<StageConfig<VideoData>>(&file(&format!("{size}-stage2")), &[]).unwrap().validate().unwrap();
     }

@@ -431,4 +431,14 @@ fn photos_of_ones_own_train_with_faces_that_are_found() {
     }
     let cached = lab.files("cache").len();
     assert_eq!(cached, 5, "truth of two pictures, text, latents and features of one");
+
+    let mut other = portrait;
+    other.get_pixel_mut(0, 0).0 = [1, 2, 3];
+    magicmirror_media::write_png(photo("a.reference0.png"), &other).unwrap();
+    let examples = magicmirror_engine::train::StageData::examples(&config.data).unwrap();
+    let train = |control: &mut Control<'_>| {
+        train_stage(&config, &examples, &lab.path("again"), true, &[Device::flex()], control)
+    };
+    let error = stoppable(None, train).unwrap_err().to_string();
+    assert!(error.contains("examples: was"), "another photo to go by is another example: {error}");
 }

@@ -122,7 +122,8 @@ impl Models {
             Self::Import(Import::Photomaker { checkpoint, backbone, seed, output }) => {
                 import_photomaker_v2(&checkpoint, &backbone, &output, seed)?;
                 say(&format!(
-                    "{}: identity perceiver and vision encoder imported, the rest is fresh",
+                    "{}: identity perceiver and vision encoder imported, the rest is fresh; put its recogniser there: InsightFace's \
+                     w600k_r50.onnx (of buffalo_l, for research only)",
                     output.display()
                 ));
             }
