@@ -7,13 +7,15 @@
 
 #![expect(clippy::print_stdout, reason = "the numbers are what this program is for")]
 
+use std::path::Path;
 use std::time::Instant;
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 use half::bf16;
 use magicmirror_engine::memory::peak;
-use magicmirror_engine::train::{LossConfig, Networks, ParameterSet, Sample};
+use magicmirror_engine::models::write_tiny;
+use magicmirror_engine::train::{LossConfig, Networks, ParameterSet, Sample, StageConfig, VideoData, load_config};
 use magicmirror_models::adapter::{Adapter, AdapterConfig, BackboneSizes, FaceFeatures};
 use magicmirror_models::diffusion::{NoiseSchedule, SchedulerConfig};
 use magicmirror_models::dit::{Dit, DitConfig};
@@ -58,6 +60,7 @@ fn blocks(frames: usize, layers: usize) {
     let mut frozen = Arbitrary::default();
     let dit = Params::build(&mut frozen, &device, |params| Dit::new(&dit_config, params)).0.no_grad();
     let adapter_config = AdapterConfig::for_backbone(&BackboneSizes::from(&dit_config));
+    let planned = planned(frames, layers, &adapter_config);
     let adapter = Adapter::initialise(&adapter_config, 1, &device).expect("the paper's sizes are valid");
     let (set, parameters) = ParameterSet::new(&adapter, adapter.param_names());
     let adapter = set.load(adapter, &parameters);
@@ -93,14 +96,41 @@ fn blocks(frames: usize, layers: usize) {
     let weights = (frozen.0 + 4 * trained) as f64;
     let peak = peak().unwrap_or_default() as f64;
     println!(
-        "{layers} block(s) of 5B, {frames} latent frames, {tokens} tokens: loss {:.4}, {:.1} s; peak {:.2} GiB, of which \
+        "{layers} block(s) of 5B, {frames} latent frames, {tokens} tokens: loss {:.4}, {:.1} s; planned {:.2} GiB, peak {:.2} GiB, of which \
          weights {:.2} GiB; the rest is at most {:.1} times tokens × width (at small sizes the perceivers' gradients)",
         result.losses.mean("loss").unwrap_or(f64::NAN),
         start.elapsed().as_secs_f64(),
+        planned / GIB,
         peak / GIB,
         weights / GIB,
         (peak - weights) / one,
     );
+}
+
+/// Bytes that `train video --plan` says a device needs for this step of the paper's recipe; it reckons with four photos, not one.
+fn planned(frames: usize, layers: usize, adapter: &AdapterConfig) -> f64 {
+    let folder = tempfile::tempdir().expect("the system has a folder for what passes");
+    let at = |name: &str| folder.path().join(name);
+    let write = |name: &str, text: &str| std::fs::write(at(name), text).expect("it can be written to");
+    write_tiny(folder.path(), 0).expect("it can be written to");
+    write(
+        "backbone/transformer/config.json",
+        &format!(r#"{{"num_attention_heads": 48, "num_layers": {layers}, "use_rotary_positional_embeddings": true}}"#),
+    );
+    write("backbone/vae/config.json", r#"{"scaling_factor": 0.7}"#);
+    let text = std::fs::read_to_string(at("backbone/text_encoder/config.json")).expect("it was written");
+    write("backbone/text_encoder/config.json", &text.replace(r#""d_model": 32"#, r#""d_model": 4096"#));
+    write("adapter/adapter_config.json", &adapter.to_json());
+    let recipe = concat!(env!("CARGO_MANIFEST_DIR"), "/../../configs/paper-stage2.toml");
+    let changes = [
+        format!("model.backbone={}", at("backbone").display()),
+        format!("model.adapter={}", at("adapter").display()),
+        format!("data.frames={}", 4 * (frames - 1) + 1),
+        "loss.identity_weight=0".into(),
+        "run.batch=1".into(),
+    ];
+    let config: StageConfig<VideoData> = load_config(Path::new(recipe), &changes).expect("the recipe is valid");
+    config.plan(1).expect("models of the full size").device_total() as f64
 }
 
 fn decoder(frames: usize, side: usize) {
