@@ -149,6 +149,14 @@ impl Gradients {
         self.sums.iter().flatten().next().map(Tensor::device)
     }
 
+    /// Waits until they are computed: devices queue what they are asked for, and some begin only when a result is wanted. What
+    /// fails shows when they are read.
+    pub(super) fn wait(&self) {
+        if let Some(device) = self.device() {
+            let _ = device.sync();
+        }
+    }
+
     /// Number of parameters, with or without a gradient.
     pub(super) fn len(&self) -> usize {
         self.sums.len()

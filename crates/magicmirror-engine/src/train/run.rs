@@ -380,6 +380,8 @@ fn accumulate<O: Objective>(
             sum.add_weighted(micro_batch.gradients, weight);
             losses.merge(&micro_batch.losses);
         }
+        // Here, where the other replicas compute at the same time.
+        sum.wait();
         Ok(Some((sum, losses)))
     };
     if replicas == 1 {

@@ -73,7 +73,8 @@ pub(super) struct People {
     /// Where people in targets are turned, at the start of clips (repeatable); default: anything
     #[arg(long = "facing", value_name = "NAME", value_parser = |name: &str| named(name, &Facing::ALL, Facing::name))]
     facings: Vec<Facing>,
-    /// Light of targets and photos (repeatable); default: anything, and another for photos than for their targets
+    /// Light of targets and, without --varied-photos, of photos (repeatable); default: anything, and another for photos than for
+    /// their targets
     #[arg(long = "lighting", value_name = "NAME", value_parser = |name: &str| named(name, &Lighting::ALL, Lighting::name))]
     lightings: Vec<Lighting>,
     /// No hats in targets and photos
